@@ -1,0 +1,43 @@
+# Every target sets up what it needs on a Debian machine that has python3, make and pip. `make run` and `make test` are the two to know.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: run test lint bench docs size clean
+.DEFAULT_GOAL := run
+
+# --- set-up: a stamp for each set of extras, so that `make run` never waits for the test tools -------------------------------
+$(BIN)/python:
+	@scripts/make-venv "$(PYTHON)" "$(VENV)"
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement scripts/engines.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,engines,tokenizers]'
+	@touch $@ $(VENV)/.installed
+
+# --- the two commands -------------------------------------------------------------------------------------------------------
+run: $(VENV)/.installed   ## a confirmed capacity of the embedded target, in under four minutes
+	$(BIN)/openagentperf run --rigor quick
+
+test: $(VENV)/.installed-dev   ## everything but the minutes-long suites
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# --- the rest ---------------------------------------------------------------------------------------------------------------
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+size:   ## lines per module, and the total
+	@git ls-files 'src/*.py' | xargs wc -l | sort -n
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

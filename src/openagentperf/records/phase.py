@@ -1,0 +1,97 @@
+"""One phase: what was asked of the workers, what came of it, and how it was judged."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from openagentperf.units import Ns
+
+PhaseKind: TypeAlias = Literal["search", "certify"]
+Verdict: TypeAlias = Literal["pass", "fail", "invalid"]
+
+
+class PhaseOrder(Struct, frozen=True, kw_only=True):
+    """What every worker needs to know of a phase; which agents it runs is arithmetic."""
+
+    index: int
+    """Ordinal in the run, from 0; the folder's number."""
+    agents: int
+    kind: PhaseKind
+    seed: int
+    """Seeds order and starting points; fresh for each phase."""
+    phase_nonce: str
+    """Opens the first message of every request: no phase profits from an earlier one's cache."""
+    nonce_key: bytes
+    """Keys the replay nonces, which open the first user message."""
+    start_ns: Ns
+    """When agent 0 starts: a barrier in the future of the host's monotonic clock."""
+    spawn_per_s: float
+    settle_s: float
+    measure_s: float
+    """Shortest measure window; the window is kept open until its quotas are met."""
+    limit_s: float
+    """From start_ns to the end of all, whatever is still open."""
+    turn_timeout_s: float
+
+    @property
+    def window_opens_ns(self) -> Ns:
+        """Start of the measure window: the ramp over, then settled."""
+        return self.start_ns + round((self.agents / self.spawn_per_s + self.settle_s) * 1e9)
+
+
+class PhaseFacts(Struct, frozen=True, kw_only=True):
+    """`phase.json`: what happened, before anybody judges it."""
+
+    order: PhaseOrder
+    window_start_ns: Ns
+    window_end_ns: Ns
+    ended_ns: Ns
+    """When the last worker had drained."""
+    hit_limit: bool
+    """`limit_s` ended the phase; measured turns still open then are failures."""
+    workers: int
+    stamps: Literal["kernel", "user"]
+    """Whose clock the reads carry: the kernel's at arrival, or ours when we got to it."""
+    min_active_share: float
+    """Share of the window during which all `agents` were active (0..1)."""
+    faults: tuple[str, ...] = ()
+    """What spoiled the measurement on our side, in words: a worker that died, a clock step."""
+
+
+class TierVerdict(Struct, frozen=True, kw_only=True):
+    """One tier's reading of one phase."""
+
+    tier: str
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    """Why it is not a pass, and what to do; empty for a pass."""
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """One attempt in the ledger: a line of `ledger.jsonl`. Every attempt stands there, whatever came of it."""
+
+    index: int
+    agents: int
+    kind: PhaseKind
+    verdicts: tuple[TierVerdict, ...]
+    measured_turns: int
+    completed_trajectories: int
+    failed_turns: int
+    ttft_p50_s: float | None
+    """None where failures push the percentile to infinity, or nothing was measured."""
+    ttft_p95_s: float | None
+    speed_p25: float | None
+    """Output speed, tokens/s."""
+    e2e_speed_p25: float | None
+    cached_fraction: float | None
+    """Cached prompt tokens / prompt tokens over measured turns; None where the server does not report it."""
+    output_tokens_per_s: float | None
+    lateness_p99_s: float | None
+    read_lag_p99_s: float | None
+    notes: tuple[str, ...] = ()
+
+    def verdict(self, tier: str) -> Verdict:
+        """The verdict for one tier (by name)."""
+        return next(v.verdict for v in self.verdicts if v.tier == tier)

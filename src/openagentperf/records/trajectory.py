@@ -1,0 +1,106 @@
+"""The native trajectory: one recorded coding session as deltas.
+
+A recording that stores the full message list at every turn grows with the square of its length (200 turns of 131K tokens: 50 MB of
+text for 0.5 MB of session). Here turn k stores only what it appended to turn k-1, so a trajectory is as large as its text, and
+the byte-stable prefix (docs/methodology.md#prefix) holds by construction wherever `keep` is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from openagentperf.units import Ns
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+
+
+class ToolCall(Struct, frozen=True):
+    """One call of a tool by the assistant; `arguments` is JSON text, byte for byte as recorded."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One message of the history, whatever dialect it came from."""
+
+    role: Role
+    content: str = ""
+    reasoning: str = ""
+    """Recorded reasoning. Not sent back as history: engines drop it, and its tokens are paid for once, as output."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    """For role `tool`: the call that this answers."""
+
+
+class Turn(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One LLM request, and the tool delay that follows its answer.
+
+    The request's messages are those of the turn before (its first `keep` ones, if `keep` is not None) + `appended`.
+    `appended` therefore opens with the recorded answer to the turn before, then its tool results.
+    """
+
+    appended: tuple[Message, ...]
+    output_tokens: int
+    """Tokens of the recorded answer, reasoning included; >= 1. The length asked for on the `exact` track."""
+    input_tokens: int
+    """Tokens of the whole request."""
+    counted: Literal["recorded", "estimated"] = "estimated"
+    """Where both counts come from: the provider's usage, or text length (corpus.tokens)."""
+    cached_tokens: int | None = None
+    """Of the input, served from the provider's prefix cache; None where the recording does not say."""
+    tool_calls: int = 0
+    """Calls in the recorded answer (parallel calls count each)."""
+    tool_delay_ns: Ns | None = None
+    """From the answer's end to the next request; None where the recording has no times (the compiler then draws one)."""
+    keep: int | None = None
+    """None: append-only. Else the history is cut to its first `keep` messages here: a compaction point."""
+    cut: Literal["", "compaction", "microcompaction", "undeclared"] = ""
+    """Why `keep` is set. `undeclared`: the recording rewrote its history without saying so; the compiler refuses it unless told."""
+    branch: str = ""
+    """Sub-agent that made this request; "" is the main line."""
+
+
+class Trajectory(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One session: its turns in order, and where it comes from."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    tools: tuple[str, ...] = ()
+    """Tool definitions, each the JSON text of one OpenAI `tools` entry, offered at every turn."""
+    format: str = ""
+    """The importer or generator that made it: `agentperf-local`, `claude-code`, `openai-chat`, `generated:agentperf`."""
+    source: str = ""
+    """File or data set it came from, or the generator's profile and seed."""
+    licence: str = ""
+    """SPDX id of the text's licence; "" where unknown."""
+    language: str = ""
+    """Main programming language of the code worked on; "" where unknown."""
+    harness: str = ""
+    """Agent program and version."""
+    model: str = ""
+    """Model that answered in the recording."""
+    notes: tuple[str, ...] = ()
+    """What the importer filled in or left out, in words."""
+
+
+class Skipped(Struct, frozen=True):
+    """One line or record that an importer could not use. Counted, named, never silently dropped."""
+
+    where: str
+    """`file:line`, or the record's path."""
+    why: str
+
+
+def histories(trajectory: Trajectory) -> Iterator[list[Message]]:
+    """The full message list of each turn, in order. The list is reused: copy it to keep it."""
+    messages: list[Message] = []
+    for turn in trajectory.turns:
+        if turn.keep is not None:
+            del messages[turn.keep :]
+        messages.extend(turn.appended)
+        yield messages

@@ -1,0 +1,123 @@
+"""What is kept of one request: first raw, as the worker saw it, then decoded, as the judge reads it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from openagentperf.units import Ns
+
+Failure: TypeAlias = Literal[
+    "",
+    "connect",  # no connection could be made
+    "reset",  # the connection died before the answer was complete
+    "http",  # a status other than 200
+    "overflow",  # a status that says the context is too long
+    "timeout",  # the answer was not complete within the turn's limit
+    "malformed",  # not the dialect: HTML, broken JSON, an error event inside the stream
+    "unterminated",  # the answer ended without the dialect's terminal event
+    "no_output",  # complete, and nothing visible in it
+    "no_usage",  # complete, and no token count in it
+    "client",  # this host's own limit: file descriptors, ports, memory
+    "aborted",  # the phase ended (its limit, or an interrupt) while the turn was open
+]
+"""Why a turn failed; "" where it did not. All but `client` are the system's under test and count against its SLO."""
+
+
+class RawTurn(Struct, frozen=True, array_like=True):
+    """One request as the worker saw it: times and bytes, nothing parsed.
+
+    `times_ns`, `sizes` and `lags_ns` are packed little-endian int64 arrays, one entry per read of the socket (cast a
+    memoryview to "q"); `data` is all reads joined, HTTP headers included.
+    """
+
+    worker: int
+    agent: int
+    replay: int
+    """Ordinal of the trajectory in this agent's life; 0 is the partial first one."""
+    trajectory: int
+    turn: int
+    last: bool
+    """The turn ends its trajectory."""
+    due_ns: Ns
+    sent_ns: Ns | None
+    """First byte handed to the kernel; None where no connection came up."""
+    closed_ns: Ns
+    """Time of the last read of a complete answer, or of the failure."""
+    times_ns: bytes
+    sizes: bytes
+    lags_ns: bytes
+    """Per read: when the program read it minus when the kernel had it. Empty where the stamps are the program's own."""
+    data: bytes
+    failure: Failure
+    detail: str
+    connection: Literal["", "new", "reused", "redialled"]
+    request_bytes: int
+
+
+class TurnRow(Struct, frozen=True, kw_only=True):
+    """One request, decoded: a row of `turns.parquet`. Times are ns of the sending host's monotonic clock.
+
+    What is None was never seen. A row with `failure` keeps whatever was seen before it failed.
+    """
+
+    worker: int
+    agent: int
+    replay: int
+    trajectory: int
+    turn: int
+    last: bool
+    due_ns: Ns
+    sent_ns: Ns | None = None
+    first_byte_ns: Ns | None = None
+    first_output_ns: Ns | None = None
+    """First fragment with non-empty text, reasoning, refusal, or tool name or arguments."""
+    last_output_ns: Ns | None = None
+    closed_ns: Ns
+    status: int = 0
+    """HTTP status; 0 where none arrived."""
+    failure: Failure = ""
+    detail: str = ""
+    finish: str = ""
+    """`finish_reason` of the answer."""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Of the prompt, served from the prefix cache; None where the server does not report it."""
+    output_tokens: int | None = None
+    """The server's count, reasoning included."""
+    reasoning_tokens: int | None = None
+    first_tokens: int = 1
+    """Tokens paid for by TTFT: those of the first output event where continuous usage tells, else 1."""
+    output_events: int = 0
+    output_reads: int = 0
+    output_chars: int = 0
+    burst_share: float = 0.0
+    """Largest share of the visible characters that arrived in one read after a silence longer than TTFT; 0 where none did."""
+    request_bytes: int = 0
+    response_bytes: int = 0
+    connection: str = ""
+    read_lag_ns: Ns | None = None
+    """Longest time a read of this turn waited in the kernel for us; None without kernel stamps."""
+    first_lag_ns: Ns | None = None
+    last_lag_ns: Ns | None = None
+    """The same for the reads of the first and of the last output."""
+
+
+class ClientSample(Struct, frozen=True, kw_only=True):
+    """One second of a load worker's own health: a row of `client.parquet`."""
+
+    worker: int
+    t_ns: Ns
+    loop_lag_max_ns: Ns
+    """Worst lateness of a 20 ms heartbeat in this second."""
+    cpu_ns: Ns
+    """CPU time of the worker process in this second."""
+    gc_pause_max_ns: Ns
+    active_agents: int
+    in_flight: int
+    clock_offset_ns: Ns
+    """Wall clock minus monotonic clock, relative to the worker's start: a step spoils kernel stamps."""
+
+
+Frame: TypeAlias = RawTurn | ClientSample
