@@ -89,7 +89,14 @@ class Judged(Struct, frozen=True, kw_only=True):
     """Cached prompt tokens / prompt tokens over measured turns; None where the server does not report it."""
     output_tokens_per_s: float | None
     lateness_p99_s: float | None
+    """Our own share of sent - due: all of it on a reused connection; where a turn dialled, what the event loop lagged meanwhile."""
     read_lag_p99_s: float | None
+    input_tokens_mean: float | None = None
+    """Prompt tokens by the server's count, over measured turns that did not fail; None where there are none."""
+    output_tokens_mean: float | None = None
+    output_tokens_sd: float | None = None
+    output_tokens_quartiles: tuple[float, float, float] | None = None
+    """With mean and deviation: was the work equal to that of a low-load reference (docs/methodology.md#tracks)?"""
     notes: tuple[str, ...] = ()
 
     def verdict(self, tier: str) -> Verdict:

@@ -102,6 +102,10 @@ class TurnRow(Struct, frozen=True, kw_only=True):
     first_lag_ns: Ns | None = None
     last_lag_ns: Ns | None = None
     """The same for the reads of the first and of the last output."""
+    first_read_events: int = 0
+    last_read_events: int = 0
+    """Output events that came with the read of the first and of the last output. Above 1 the kernel's stamp is that of the last of
+    them: segments that wait together in a socket are merged, and the stamps of the earlier ones are lost."""
 
 
 class ClientSample(Struct, frozen=True, kw_only=True):

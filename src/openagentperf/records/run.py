@@ -1,0 +1,23 @@
+"""`run.json`: what a run learnt before its first phase and its scoring needs: the corpus's figures and the server's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from openagentperf.records.preflight import Check, ServerFacts
+
+
+class RunFacts(Struct, frozen=True, kw_only=True):
+    target: Literal["endpoint", "embedded simulated node"]
+    url: str
+    server: ServerFacts
+    checks: tuple[Check, ...]
+    corpus_digest: str
+    corpus_notes: tuple[str, ...]
+    shared_tokens: tuple[int, ...]
+    """Per trajectory: tokens before the replay nonce, by the corpus's count: what a first turn may find cached."""
+    set_input_tokens_mean: float
+    """Over all turns of the set, by the corpus's count."""
+    set_output_tokens_mean: float

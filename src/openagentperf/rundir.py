@@ -1,0 +1,199 @@
+"""The run folder, and the only code that writes files.
+
+    runs/<time>-<digest8>/
+      plan.toml  environment.json  corpus.card.json  ledger.jsonl
+      phases/003-n0064/   rows-w0.frames while the phase is open, then turns.parquet reads.parquet client.parquet phase.json raw/
+      result.json         written last; without it the run has not finished and can be resumed at its next phase
+
+Three ways to write, by what a crash may cost:
+- `atomic`: a whole file by temp file, fsync and rename: there or not there, never half;
+- `append_line`: one JSON line at the end of a ledger, fsynced: a cut last line is ignored by its reader;
+- `FrameWriter`: length-prefixed msgpack frames of an open phase, not fsynced (a worker must not wait for a disk): readable after a kill
+  up to the last whole frame.
+
+A full disk, a quota and a file-size limit are one thing to a caller: StorageError, with what was being written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from openagentperf.errors import StorageError
+from openagentperf.records.phase import Judged, PhaseFacts, PhaseKind
+from openagentperf.records.turns import ClientSample, Frame, RawTurn
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of a write to `path` into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageError(
+                str(path), f"the disk is full ({error.strerror})", "the run's rows must be kept",
+                "free space or choose another folder with --out; what was written so far is readable",
+            ) from error  # fmt: skip
+        raise StorageError(
+            str(path),
+            f"cannot be written ({error.strerror})",
+            "a writable folder is needed",
+            "choose another with --out",
+        ) from error
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name whole, or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+    finally:
+        with suppress(OSError):  # gone already where it was renamed, never made where the folder could not be
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_named(folder: Path) -> Iterator[tuple[BinaryIO, Callable[[str], None]]]:
+    """Like `atomic` for a name known only at the end (a content hash): call the second item with it before leaving."""
+    names: list[str] = []
+    temporary = folder / f".{os.getpid()}.tmp"
+    try:
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file, names.append
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(folder / names[-1])
+    finally:
+        with suppress(OSError):  # gone already where it was renamed, never made where the folder could not be
+            temporary.unlink()
+
+
+def write(path: Path, data: bytes) -> None:
+    """`atomic` for bytes at hand."""
+    with atomic(path) as file:
+        file.write(data)
+
+
+def append_line(path: Path, record: msgspec.Struct) -> None:
+    """One JSON line, on disk when this returns."""
+    with storage_errors(path), path.open("ab") as file:
+        file.write(msgspec.json.encode(record) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+_LENGTH = struct.Struct("<I")
+_encode_frame = msgspec.msgpack.Encoder().encode
+_TURN, _SAMPLE = b"T", b"C"
+
+
+class FrameWriter:
+    """Appends the rows of an open phase: u32 length, one kind byte, msgpack. The file object's buffer is flushed per frame."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with storage_errors(path):
+            self._file = path.open("ab", buffering=0)
+
+    def put(self, frame: Frame) -> None:
+        body = (_TURN if isinstance(frame, RawTurn) else _SAMPLE) + _encode_frame(frame)
+        with storage_errors(self._path):
+            data = memoryview(_LENGTH.pack(len(body)) + body)
+            while data:  # a raw file may write less than it was given when the disk fills up
+                data = data[self._file.write(data) :]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FrameReader:
+    """Tails a frame file: each call of `read` yields the whole frames that have come since the last one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._turns = msgspec.msgpack.Decoder(RawTurn)
+        self._samples = msgspec.msgpack.Decoder(ClientSample)
+
+    def read(self) -> Iterator[Frame]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while len(head := file.read(_LENGTH.size)) == _LENGTH.size:
+                length = _LENGTH.unpack(head)[0]
+                body = file.read(length)
+                if len(body) < length:
+                    return  # still being written, or cut by a kill
+                self._offset += _LENGTH.size + length
+                yield (self._turns if body[:1] == _TURN else self._samples).decode(memoryview(body)[1:])
+
+
+def phase_folder(run: Path, index: int, agents: int) -> Path:
+    return run / "phases" / f"{index:03d}-n{agents:04d}"
+
+
+def frames_path(phase: Path, worker: int) -> Path:
+    return phase / f"rows-w{worker}.frames"
+
+
+def frame_files(phase: Path) -> list[Path]:
+    return sorted(phase.glob("rows-w*.frames"))
+
+
+class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `ledger.jsonl`: an attempt begins, then it is judged or broken off. None is ever removed."""
+
+    event: str
+    """`begun`, `judged`, `broken` or `finished`."""
+    index: int = -1
+    agents: int = 0
+    kind: PhaseKind = "search"
+    why: str = ""
+    judged: Judged | None = None
+
+
+def read_ledger(run: Path) -> list[LedgerLine]:
+    """Every whole line; a last line cut by a crash is left out."""
+    path = run / "ledger.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    found = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is not a whole line
+        with suppress(msgspec.DecodeError):
+            found.append(msgspec.json.decode(line, type=LedgerLine))
+            continue
+        raise StorageError(
+            f"{path}:{number}", "is not a ledger line", "each line is one JSON object", "restore the file"
+        )
+    return found
+
+
+def read_facts(phase: Path) -> PhaseFacts:
+    path = phase / "phase.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=PhaseFacts)
+    except (OSError, msgspec.DecodeError) as error:
+        raise StorageError(
+            str(path), f"cannot be read ({error})", "a judged phase has one", "restore the run folder"
+        ) from error
