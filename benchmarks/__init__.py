@@ -1,0 +1,1 @@
+"""Figures that the documentation quotes, each printed by a module here: `python -m benchmarks.NAME`."""
