@@ -62,7 +62,10 @@ def streams(draw) -> bytes:
 @given(streams(), CUTS)
 def test_how_the_network_cuts_a_stream_changes_only_times_and_counts_of_reads(data, cuts):
     whole, cut = row_of(data), row_of(data, cuts)
-    timed = ("first_byte_ns", "first_output_ns", "last_output_ns", "output_reads", "burst_share")
+    timed = (
+        "first_byte_ns", "first_output_ns", "last_output_ns",
+        "output_reads", "burst_share", "first_read_events", "last_read_events",
+    )  # fmt: skip
     blank = dict.fromkeys(timed)
     assert msgspec.structs.asdict(cut) | blank == msgspec.structs.asdict(whole) | blank
     assert (cut.first_output_ns is None) == (whole.first_output_ns is None)

@@ -1,0 +1,92 @@
+"""`openagentperf run`: find out how many agents the system serves at once."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from openagentperf import bench, planfile
+from openagentperf.cli.display import Display, display
+from openagentperf.cli.options import Json, PlanPath, takes_overrides
+from openagentperf.cli.output import say, say_json
+from openagentperf.cli.summary import summary
+from openagentperf.errors import OpenAgentPerfError, PlanError
+from openagentperf.plan import Plan
+from openagentperf.planfile import Overrides
+from openagentperf.records.progress import Progress
+
+_FOLDER = "run folder "
+
+
+class Interrupted(OpenAgentPerfError):
+    """Ctrl-C: an answer, not an error; nothing measured so far is lost."""
+
+    exit_code = 130
+
+
+@takes_overrides
+def run(
+    plan: PlanPath = None,
+    *,
+    overrides: Overrides,
+    out: Annotated[Path, typer.Option(metavar="RUNS_DIR", help="Where run folders are made.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with an unfinished run at its next phase.")
+    ] = None,
+    json: Json = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, no control codes.")] = False,
+) -> int:
+    """Search for the largest number of agents at which every service level holds."""
+    if resume is not None:
+        wish, out = _plan_of(resume, plan, overrides), resume.parent
+    else:
+        wish = planfile.load(plan, overrides)
+    with display(plain) as shown:
+        watch = _Watch(shown, resume)
+        try:
+            outcome = bench.run(wish, out, watch, resume=resume)
+        except KeyboardInterrupt:
+            raise _interrupted(watch.folder) from None
+    if json:
+        say_json({"folder": str(outcome.folder)} | msgspec.to_builtins(outcome.result))
+    else:
+        say(summary(outcome.result, str(outcome.folder)))
+    return outcome.result.exit_code
+
+
+def _plan_of(resume: Path, plan: Path | None, overrides: Overrides) -> Plan:
+    if plan is not None or overrides.given():
+        extra = str(plan) if plan is not None else "--" + next(iter(overrides.given())).replace("_", "-")
+        raise PlanError("--resume", f"stands beside {extra}", "a run goes on with the plan that it began with",
+                        f"leave {extra} out, or start a new run")  # fmt: skip
+    wish = planfile.read(resume / "plan.toml")
+    planfile.check_surroundings(wish, str(resume / "plan.toml"))
+    return wish
+
+
+class _Watch:
+    """Hands each Progress on, and remembers the run folder, which bench announces once it exists."""
+
+    def __init__(self, shown: Display, folder: Path | None) -> None:
+        self.folder = folder
+        self._shown = shown
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.message.startswith(_FOLDER):
+            self.folder = Path(progress.message.removeprefix(_FOLDER))
+        self._shown(progress)
+
+
+def _interrupted(folder: Path | None) -> Interrupted:
+    if folder is None:
+        return Interrupted("interrupted", "before the first phase", "", "nothing was measured")
+    return Interrupted(
+        "interrupted",
+        f"the run so far is in {folder}",
+        "",
+        f"openagentperf run --resume {shlex.quote(str(folder))} goes on",
+    )

@@ -1,0 +1,170 @@
+"""Content blocks of Claude Code lines as messages, counts and delays of one API response each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from openagentperf.corpus.formats import counts
+from openagentperf.corpus.formats.claude_lines import Block, Node
+from openagentperf.corpus.formats.languages import main_language, tally_path, tally_text
+from openagentperf.corpus.formats.lines import BAD
+from openagentperf.corpus.formats.mend import call_of
+from openagentperf.corpus.tokens import estimate
+from openagentperf.records.trajectory import Message, ToolCall
+from openagentperf.units import Ns
+
+_EDITS = frozenset({"Edit", "MultiEdit", "NotebookEdit", "Write"})
+_RESULT = msgspec.json.Decoder(str | list[Block] | None)
+
+
+class Answer(Struct):
+    """One API response, put together from its lines."""
+
+    message: Message
+    model: str
+    input_tokens: int
+    """Fresh, cache-written and cache-read together; 0 where not recorded."""
+    cached_tokens: int | None
+    output_tokens: int
+    """As recorded, 0 where not; see `visible_tokens`."""
+    visible_tokens: int
+    """Estimate over text, thinking, and the calls' names and arguments."""
+    call_stamps: dict[str, str | None]
+
+
+class _Paths(Struct):
+    file_path: str = ""
+    notebook_path: str = ""
+    path: str = ""
+
+
+_PATHS = msgspec.json.Decoder(_Paths)
+
+
+def answers(chain: Sequence[Node], notes: Counter[str]) -> dict[str, Answer]:
+    """The responses of a chain by their id, in the order of their first lines."""
+    lines: dict[str, list[Node]] = {}
+    for node in chain:
+        if node.kind == "assistant":
+            lines.setdefault(node.response, []).append(node)
+    return {response: _answer(parts, notes) for response, parts in lines.items()}
+
+
+def _answer(parts: Sequence[Node], notes: Counter[str]) -> Answer:
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[ToolCall] = []
+    stamps: dict[str, str | None] = {}
+    for node in parts:
+        for block in node.blocks:
+            if block.type == "text":
+                texts.append(block.text or "")
+            elif block.type == "thinking":
+                thoughts.append(block.thinking or "")
+            elif block.type == "tool_use":
+                if block.id and block.id in stamps:
+                    continue  # the same call again: a line that was written twice
+                stamps[block.id or ""] = node.stamp
+                calls.append(call_of(block.id or "", block.name or "", bytes(block.input).decode(), notes))
+            elif block.type != "redacted_thinking":
+                notes["answer blocks of other types left out"] += 1
+    text, thought = "\n".join(filter(None, texts)), "\n".join(filter(None, thoughts))
+    usages = [node.usage for node in parts if node.usage is not None]
+    inputs = [
+        tuple(
+            counts.tokens(value) or 0
+            for value in (usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens)
+        )
+        for usage in usages
+    ]
+    whole = max(inputs, key=sum, default=(0, 0, 0))
+    return Answer(
+        message=Message(role="assistant", content=text, reasoning=thought, tool_calls=tuple(calls)),
+        model=parts[0].model,
+        input_tokens=sum(whole),
+        cached_tokens=whole[2] if usages else None,
+        output_tokens=max((counts.tokens(usage.output_tokens) or 0 for usage in usages), default=0),
+        visible_tokens=estimate(text + thought) + sum(estimate(call.name + call.arguments) for call in calls),
+        call_stamps=stamps,
+    )
+
+
+def user_messages(node: Node, notes: Counter[str]) -> list[Message]:
+    """A user line's tool results, each a message, and its text as one message after them."""
+    results: list[Message] = []
+    texts: list[str] = []
+    for block in node.blocks:
+        if block.type == "tool_result":
+            results.append(
+                Message(role="tool", content=_result_text(block, notes), tool_call_id=block.tool_use_id or "")
+            )
+        else:
+            texts.append(_plain(block, notes))
+    text = "\n".join(filter(None, texts))
+    return [*results, Message(role="user", content=text)] if text else results
+
+
+def _result_text(block: Block, notes: Counter[str]) -> str:
+    try:
+        content = _RESULT.decode(block.content)
+    except BAD:
+        # Results of server tools are objects: their JSON text is what fills the context.
+        return bytes(block.content).decode()
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "\n".join(_plain(part, notes) for part in content)
+
+
+def _plain(block: Block, notes: Counter[str]) -> str:
+    if block.type == "text":
+        return block.text or ""
+    notes["content parts that are no text replaced by a placeholder"] += 1
+    return f"[{block.type[:40] or 'part'}{' ' + block.tool_name if block.tool_name else ''}]"
+
+
+def result_stamps(chain: Sequence[Node]) -> dict[str, str | None]:
+    """When each call's first result was written."""
+    stamps: dict[str, str | None] = {}
+    for node in chain:
+        for call in node.results:
+            stamps.setdefault(call, node.stamp)
+    return stamps
+
+
+def delay_ns(answer: Answer, results: Mapping[str, str | None]) -> Ns | None:
+    """Last result's time - its call's time; None where nothing was called or nothing came back.
+
+    The last result decides, for the next request waits for all. A person's pause before the next prompt is not a tool's
+    delay: a turn without calls has None.
+    """
+    last: Ns | None = None
+    delay: Ns | None = None
+    for call, called in answer.call_stamps.items():
+        came = counts.stamp_ns(results.get(call))
+        if came is not None and (last is None or came >= last):
+            last, delay = came, counts.between_ns(counts.stamp_ns(called), came)
+    return delay
+
+
+def file_language(made: Sequence[Answer]) -> str:
+    """Main language of the files that were edited; failing these, of those named in a call; failing these, in a command."""
+    edited: Counter[str] = Counter()
+    touched: Counter[str] = Counter()
+    for answer in made:
+        for call in answer.message.tool_calls:
+            try:
+                paths = _PATHS.decode(call.arguments)
+            except BAD:
+                continue
+            for path in (paths.file_path, paths.notebook_path, paths.path):
+                tally_path(path, edited if call.name in _EDITS else touched)
+    mentioned: Counter[str] = Counter()
+    if not edited and not touched:
+        for answer in made:
+            for call in answer.message.tool_calls:
+                tally_text(call.arguments, mentioned)
+    return main_language(edited, touched, mentioned)

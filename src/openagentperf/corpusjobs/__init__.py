@@ -1,0 +1,1 @@
+"""The corpus code with files: native sets, imports, generation, and the compiled corpus that a run replays."""

@@ -1,0 +1,74 @@
+"""The other side of the workers' frame files: tails them, decodes turns off the measured path, counts what a phase still needs."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from openagentperf.records.phase import PhaseOrder
+from openagentperf.records.turns import ClientSample, RawTurn, TurnRow
+from openagentperf.rundir import FrameReader, frames_path
+from openagentperf.units import Ns
+from openagentperf.wire.chat import decode
+
+_KEPT_FAILURES = 100
+_KEPT_SHARE = 200
+
+
+class Collector:
+    """All rows of one phase so far, in the order in which the workers wrote them."""
+
+    def __init__(self, order: PhaseOrder, folder: Path, workers: int) -> None:
+        self._order = order
+        self._readers = [FrameReader(frames_path(folder, k)) for k in range(workers)]
+        self.rows: list[TurnRow] = []
+        self.reads: list[tuple[bytes, bytes]] = []
+        """Per row: packed int64 times and sizes of its reads."""
+        self.samples: list[ClientSample] = []
+        self.kept: list[RawTurn] = []
+        """Raw evidence: the first 100 failed turns and one in 200 of the others, chosen by hash."""
+        self.measured_turns = 0
+        self.completed_trajectories = 0
+        self.failed_turns = 0
+        self._failures_kept = 0
+
+    def poll(self) -> None:
+        """Take in what has come since the last call."""
+        for reader in self._readers:
+            for frame in reader.read():
+                if isinstance(frame, RawTurn):
+                    self._take(frame)
+                else:
+                    self.samples.append(frame)
+
+    def _take(self, raw: RawTurn) -> None:
+        row = decode(raw)
+        self.rows.append(row)
+        self.reads.append((raw.times_ns, raw.sizes))
+        if row.due_ns >= self._order.window_opens_ns and row.failure != "aborted":  # those came due after the window
+            self.measured_turns += 1
+            self.completed_trajectories += row.last and row.replay > 0 and not row.failure
+            self.failed_turns += bool(row.failure)
+        if row.failure and self._failures_kept < _KEPT_FAILURES:
+            self._failures_kept += 1
+            self.kept.append(raw)
+        elif not row.failure and _sampled(raw):
+            self.kept.append(raw)
+
+    def active_share(self, start_ns: Ns, end_ns: Ns) -> float:
+        """Share of the window's seconds in which every worker had all of its agents active; 1.0 for a window without samples."""
+        share = [0, 0]
+        wanted = {
+            k: sum(1 for i in range(self._order.agents) if i % len(self._readers) == k)
+            for k in range(len(self._readers))
+        }
+        for sample in self.samples:
+            if start_ns < sample.t_ns <= end_ns:
+                share[0] += sample.active_agents >= wanted[sample.worker]
+                share[1] += 1
+        return share[0] / share[1] if share[1] else 1.0
+
+
+def _sampled(raw: RawTurn) -> bool:
+    key = f"{raw.agent}.{raw.replay}.{raw.turn}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") % _KEPT_SHARE == 0

@@ -1,0 +1,217 @@
+"""A lane: one agent, its connection, and the turn it has in hand.
+
+    schedule -> [dial ahead of time] -> due -> send -> ... reads ... -> ended -> row, agent.drained -> schedule
+
+Always exactly one turn in hand: waiting for its due time, or in flight. The connection is dialled up to a second before the turn is
+due (so that TTFT does not hold a handshake that a real agent's client would not pay), and used again only while it is younger
+than the server's idle limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from typing import Literal, Protocol
+
+from openagentperf.agent import Agent, Send
+from openagentperf.client.clock import now_ns
+from openagentperf.client.connection import Connection, Piece
+from openagentperf.records.turns import Failure, RawTurn
+from openagentperf.units import NS_PER_S, Ns
+
+DIAL_AHEAD_NS = 1 * NS_PER_S
+
+
+class Host(Protocol):
+    """What a lane needs of its phase."""
+
+    loop: asyncio.AbstractEventLoop
+    worker: int
+    idle_reuse_ns: Ns
+    stopping: bool
+
+    def connection(self, lane: Lane) -> Connection: ...
+    def request(self, send: Send, agent: int) -> tuple[list[Piece], int]: ...
+    def turn_scheduled(self, due_ns: Ns) -> None: ...
+    def turn_ended(self, row: RawTurn) -> None: ...
+
+
+class Lane:
+    """See the module's docstring. Implements client.connection.Owner."""
+
+    __slots__ = (
+        "_bytes",
+        "_conn",
+        "_dial_timer",
+        "_due_passed",
+        "_host",
+        "_how",
+        "_pieces",
+        "_sent_ns",
+        "_timer",
+        "agent",
+        "in_flight",
+        "turn",
+    )
+
+    def __init__(self, host: Host, agent: Agent) -> None:
+        self._host = host
+        self.agent = agent
+        self.turn: Send | None = None
+        self.in_flight = False
+        self._conn: Connection | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._dial_timer: asyncio.TimerHandle | None = None
+        self._due_passed = False
+        self._how: Literal["", "new", "reused", "redialled"] = ""
+        self._pieces: list[Piece] = []
+        self._bytes = 0
+        self._sent_ns: Ns | None = None
+
+    # -- before a turn -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._schedule(self.agent.start(now_ns()))
+
+    def _schedule(self, send: Send) -> None:
+        host = self._host
+        self.turn = send
+        self._due_passed = False
+        self._how = ""
+        self._sent_ns = None
+        host.turn_scheduled(send.due_ns)
+        self._pieces, self._bytes = host.request(
+            send, self.agent.index
+        )  # spliced ahead: nothing is left to do at `due`
+        conn = self._conn
+        if conn is not None and conn.open and send.due_ns - conn.idle_since_ns > host.idle_reuse_ns:
+            conn.close()
+            conn = self._conn = None
+        if conn is None:
+            self._dial_for(send.due_ns)
+        self._timer = host.loop.call_later(_seconds_until(send.due_ns), self._due)
+
+    def _dial_for(self, due_ns: Ns) -> None:
+        ahead_s = _seconds_until(due_ns - DIAL_AHEAD_NS)
+        if ahead_s > 0:
+            self._dial_timer = self._host.loop.call_later(ahead_s, self._dial)
+        else:
+            self._dial()
+
+    def _dial(self) -> None:
+        self._dial_timer = None
+        if self._conn is None and not self._host.stopping:
+            self._conn = self._host.connection(self)
+            self._conn.dial()
+
+    def _due(self) -> None:
+        self._timer = None
+        self._due_passed = True
+        if self._conn is None:
+            self._dial()
+        elif self._conn.open:
+            self._fire(self._conn)
+
+    def _fire(self, conn: Connection) -> None:
+        self._due_passed = False
+        self.in_flight = True
+        if not self._how:
+            self._how = "reused" if conn.requests else "new"
+        if self._sent_ns is None:  # stamped before the send, which may end the turn (a dead socket) before it returns
+            self._sent_ns = now_ns()
+        conn.send(self._pieces)
+
+    # -- client.connection.Owner -------------------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        if connection is self._conn and self._due_passed:
+            self._fire(connection)
+
+    def ended(self, connection: Connection, failure: Failure, detail: str) -> None:
+        if failure == "reset" and self._how == "reused" and not connection.chunks and not self._host.stopping:
+            self._how = "redialled"  # the keep-alive race: once, counted, and the clock of the turn runs on
+            self.in_flight = False
+            self._due_passed = True
+            self._conn = None
+            self._dial()
+            return
+        self._finish(connection, failure, detail)
+
+    def lost(self, connection: Connection, failure: Failure, detail: str) -> None:
+        if connection is not self._conn:
+            return
+        opened = connection.requests > 0 or connection.idle_since_ns > 0
+        self._conn = None
+        if self.turn is None or self._host.stopping:
+            return
+        if not self._due_passed:
+            if opened:  # closed by the server while idle
+                self._dial_for(self.turn.due_ns)
+            return  # a dial ahead of time that failed is tried once more when the turn is due
+        self._finish(connection, failure, detail)
+
+    # -- after a turn ------------------------------------------------------------------------------------------------------
+
+    def give_up(self, failure: Failure, detail: str) -> None:
+        """The turn in hand took too long, or the phase ends. A turn that is not yet due is only forgotten."""
+        if self.in_flight and self._conn is not None:
+            self._conn.abort(failure, detail)
+        elif self._due_passed and self._conn is not None:
+            conn, self._conn = self._conn, None
+            conn.close()
+            self._finish(conn, failure, detail)
+
+    def stop(self) -> None:
+        """Forget what is waiting and close the connection."""
+        for timer in (self._timer, self._dial_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._dial_timer = None
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+        self.turn = None
+
+    @property
+    def overdue_since_ns(self) -> Ns | None:
+        """When the turn in hand was due, if it is in flight or held up by a dial."""
+        return self.turn.due_ns if self.turn is not None and (self.in_flight or self._due_passed) else None
+
+    def _finish(self, conn: Connection, failure: Failure, detail: str) -> None:
+        turn = self.turn
+        assert turn is not None
+        self.in_flight = False
+        self._due_passed = False
+        times, lags, chunks = conn.times, conn.lags, conn.chunks
+        sent_ns, how, request_bytes = self._sent_ns, self._how, self._bytes
+        closed_ns = times[-1] if times and not failure else now_ns()
+        if not conn.open:
+            self._conn = None
+        failed = bool(failure) or conn.status != 200
+        if not self._host.stopping:
+            self._schedule(self.agent.drained(closed_ns, failed))  # first: the next turn's clock is already running
+        row = RawTurn(
+            worker=self._host.worker,
+            agent=self.agent.index,
+            replay=turn.replay,
+            trajectory=turn.trajectory,
+            turn=turn.turn,
+            last=turn.last,
+            due_ns=turn.due_ns,
+            sent_ns=sent_ns,
+            closed_ns=closed_ns,
+            times_ns=times.tobytes(),
+            sizes=array("q", map(len, chunks)).tobytes(),
+            lags_ns=lags.tobytes(),
+            data=b"".join(chunks),
+            failure=failure,
+            detail=detail,
+            connection=how,
+            request_bytes=request_bytes,
+        )
+        self._host.turn_ended(row)
+
+
+def _seconds_until(at_ns: Ns) -> float:
+    """For call_later, which rounds to whole ms: rounded up, so that nothing is sent before it is due. At most 1 ms late by design."""
+    return max(0, -(-(at_ns - now_ns()) // 1_000_000)) / 1000

@@ -1,0 +1,50 @@
+"""Request bytes by splicing: no JSON is encoded while load is on.
+
+head (fixed) + Content-Length | body head (fixed) + max_tokens | tools | messages of the compiled corpus with two nonces | }
+"""
+
+from __future__ import annotations
+
+from openagentperf.agent import Send
+from openagentperf.client.connection import Piece
+from openagentperf.corpus.layout import Compiled, Slot
+from openagentperf.corpus.nonce import replay_nonce
+from openagentperf.load.protocol import Setup
+from openagentperf.records.phase import PhaseOrder
+from openagentperf.wire.chatrequest import CLOSE, open_messages
+
+_ROOM_MARGIN = 1.05
+"""A prompt may be this much longer than ratio x corpus count before `max_tokens` runs into the end of the context."""
+
+
+class RequestMaker:
+    """For one phase: the phase nonce is the same in all its requests."""
+
+    def __init__(self, corpus: Compiled, order: PhaseOrder, head: bytes, setup: Setup) -> None:
+        self._corpus, self._head, self._setup = corpus, head, setup
+        self._phase_nonce = order.phase_nonce.encode()
+        self._key = order.nonce_key
+
+    def pieces(self, send: Send, agent: int) -> tuple[list[Piece], int]:
+        """The request as pieces for one sendmsg, and its length in bytes. Message text stays where it lies, in the mmap."""
+        corpus = self._corpus
+        wanted = self.max_tokens(corpus.slot(send.trajectory, send.turn))
+        opening = b"%s%d%s" % (self._setup.fixed_head, wanted, open_messages(corpus.tools(send.trajectory)))
+        nonce = replay_nonce(self._key, agent, send.replay)
+        messages = corpus.message_pieces(send.trajectory, send.turn, self._phase_nonce, nonce)
+        length = len(opening) + corpus.messages_bytes(send.trajectory, send.turn) + len(CLOSE)
+        head = b"%s%d\r\n\r\n" % (self._head, length)
+        return [head + opening, *messages, CLOSE], len(head) + length
+
+    def max_tokens(self, slot: Slot) -> int:
+        """`exact`: the recorded length. `natural`: the plan's cap, or what the prompt leaves of the context, if that is less.
+
+        Servers refuse prompt + max_tokens > context, so a cap of 16,384 would fail every turn that ends near the context's end.
+        """
+        setup = self._setup
+        if setup.exact:
+            return slot.output_tokens
+        if not setup.context_tokens:
+            return setup.max_output_tokens
+        room = setup.context_tokens - int(slot.input_tokens * setup.token_ratio * _ROOM_MARGIN) - 64
+        return max(1, min(setup.max_output_tokens, room))

@@ -1,0 +1,166 @@
+"""The load worker's process: `python -m openagentperf.load.worker`, orders on stdin, answers on stdout (load.protocol).
+
+It imports nothing heavy: its memory is what its agents need, its start-up is a tenth of a second. When stdin closes (the parent died, or
+Ctrl-C), it stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from openagentperf.agent import Agent
+from openagentperf.client.clock import Clock
+from openagentperf.client.connection import Connection
+from openagentperf.client.endpoint import request_head, resolve, tls_context
+from openagentperf.corpusfile import open_corpus
+from openagentperf.errors import CorpusError, EndpointError, OpenAgentPerfError, StorageError
+from openagentperf.load.lane import Lane
+from openagentperf.load.phase import WorkerPhase
+from openagentperf.load.protocol import (
+    Begin,
+    Broken,
+    Close,
+    Drained,
+    FromWorker,
+    Inbox,
+    Ready,
+    Setup,
+    Stop,
+    Stopped,
+    ToWorker,
+    pack,
+)
+from openagentperf.load.requests import RequestMaker
+from openagentperf.rundir import FrameWriter, frames_path
+from openagentperf.units import s_to_ns
+
+
+class Worker:
+    """Set up once, then one phase after another."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, setup: Setup) -> None:
+        self._loop, self._setup = loop, setup
+        self._address = resolve(setup.url)
+        self._context = tls_context(setup.ca_file) if self._address.tls else None
+        self._clock = Clock()
+        self._corpus = open_corpus(Path(setup.corpus))
+        self._head = request_head(self._address, "POST", "/chat/completions", setup.headers)
+        self._phase: WorkerPhase | None = None
+
+    def begin(self, message: Begin) -> None:
+        setup, order = self._setup, message.order
+        self._clock.sample()
+        requests = RequestMaker(self._corpus, order, self._head, setup)
+
+        def connect(lane: Lane) -> Connection:
+            return Connection(self._loop, self._address, self._clock, lane, self._context)
+
+        self._phase = WorkerPhase(
+            self._loop,
+            order,
+            [Agent(i, self._corpus, order.seed) for i in WorkerPhase.agents_of(order, setup.worker, setup.workers)],
+            requests,
+            connect,
+            self._clock,
+            FrameWriter(frames_path(Path(message.folder), setup.worker)),
+            worker=setup.worker,
+            idle_reuse_ns=s_to_ns(setup.idle_reuse_s),
+            drained=lambda: say(Drained()),
+            broken=broken,
+        )
+        self._phase.begin()
+
+    def close_window(self, message: Close) -> None:
+        if self._phase is not None:
+            self._phase.close_window(message.window_end_ns)
+
+    def stop(self) -> None:
+        if self._phase is not None:
+            self._phase.stop()
+            self._phase = None
+        say(Stopped())
+
+
+def say(message: FromWorker) -> None:
+    """A few bytes into a pipe that the fleet drains: never blocks."""
+    data = memoryview(pack(message))
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def broken(error: OpenAgentPerfError) -> None:
+    kinds = {StorageError: "storage", EndpointError: "endpoint", CorpusError: "corpus"}
+    kind = kinds.get(type(error), "internal")
+    say(Broken(kind=kind, where=error.where, found=error.found, needed=error.needed, fix=error.fix))
+
+
+async def serve() -> None:
+    """Read orders until stdin closes."""
+    loop = asyncio.get_running_loop()
+    inbox = Inbox(ToWorker)
+    over = asyncio.Event()
+    workers: list[Worker] = []
+
+    def crashed(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        print(context.get("message"), "".join(traceback.format_exception(error)) if error else "", file=sys.stderr)  # noqa: T201
+        say(Broken(kind="internal", where="load worker", found=f"{error or context.get('message')!r}"))
+        over.set()
+
+    loop.set_exception_handler(crashed)
+
+    def readable() -> None:
+        data = os.read(0, 1 << 16)
+        if not data:
+            over.set()
+            return
+        for message in inbox.feed(data):
+            try:
+                match message:
+                    case Setup():
+                        workers.append(Worker(loop, message))
+                        say(Ready())
+                    case Begin():
+                        workers[0].begin(message)
+                    case Close():
+                        workers[0].close_window(message)
+                    case Stop():
+                        workers[0].stop()
+                    case _:
+                        raise AssertionError(message)
+            except OpenAgentPerfError as error:
+                broken(error)
+
+    loop.add_reader(0, readable)
+    await over.wait()
+    loop.remove_reader(0)
+
+
+def step_forward() -> None:
+    """Ahead of the decoder and of whatever else shares the host, where we may: a reader that waits for a core reads late."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+
+
+def raise_file_limit() -> None:
+    """A socket an agent: the soft limit of 1,024 is for interactive shells."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    raise_file_limit()
+    step_forward()
+    with contextlib.suppress(BrokenPipeError):
+        uvloop.run(serve())

@@ -1,0 +1,329 @@
+"""Before any load: can this endpoint be measured honestly? Every failure names its fix, and none costs a phase to find.
+
+Asked in order, each only if the ones it rests on held: reachable and TLS; the model's name; a streamed answer; token counts in it;
+the end of an answer under control (exact track); the corpus's longest turn fits; the prefix cache works (the same prompt
+twice) and survives a conversation (three turns). All prompts carry fresh nonces, so a probe never warms a later phase.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from array import array
+from collections.abc import Sequence
+
+import msgspec
+
+from openagentperf.agent import Send
+from openagentperf.client.clock import now_ns
+from openagentperf.client.connection import Piece
+from openagentperf.client.endpoint import Address, request_head, resolve, tls_context
+from openagentperf.client.exchange import exchange
+from openagentperf.corpus.layout import Compiled
+from openagentperf.errors import EndpointError
+from openagentperf.load.protocol import Setup
+from openagentperf.load.requests import RequestMaker
+from openagentperf.plan import Endpoint, Plan
+from openagentperf.records.phase import PhaseOrder
+from openagentperf.records.preflight import Check, Report, ServerFacts
+from openagentperf.records.turns import TurnRow
+from openagentperf.wire import http
+from openagentperf.wire.chat import decode
+from openagentperf.wire.chatrequest import CLOSE, fixed_head, open_messages
+
+PROBE_TIMEOUT_S = 120.0
+_EOS_TOKENS = 64
+_EOS_PROMPT = b'[{"role":"user","content":"Reply with exactly the word: hi"}]'
+
+
+class _Model(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None
+    meta: dict[str, object] | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+def check(endpoint: Endpoint, headers: dict[str, str], plan: Plan, corpus: Compiled, order: PhaseOrder) -> Report:
+    """Ask everything. `order` lends nonces and a seed; nothing of it is run. Never raises for what the endpoint does."""
+    return asyncio.run(_Preflight(endpoint, headers, plan, corpus, order).ask())
+
+
+class _Preflight:
+    def __init__(
+        self, endpoint: Endpoint, headers: dict[str, str], plan: Plan, corpus: Compiled, order: PhaseOrder
+    ) -> None:
+        self._endpoint, self._headers, self._plan, self._corpus, self._order = endpoint, headers, plan, corpus, order
+        self._checks: list[Check] = []
+        self._facts = ServerFacts(model=endpoint.model)
+        self._address: Address | None = None
+        self._context: ssl.SSLContext | None = None
+        self._replay = 0
+
+    def _say(self, name: str, status: str, found: str, needed: str = "", fix: str = "") -> bool:
+        check = Check(name=name, status=status, found=found, needed=needed, fix=fix)  # type: ignore[arg-type]
+        self._checks.append(check)
+        return check.ok
+
+    async def ask(self) -> Report:
+        usable = await self._reachable() and await self._model() and await self._streams()
+        if usable:
+            if self._plan.workload.track == "exact":
+                await self._stops_when_told()
+            if await self._longest_fits():
+                await self._cache()
+        return Report(checks=tuple(self._checks), server=self._facts if usable else None)
+
+    # -- the questions -----------------------------------------------------------------------------------------------------
+
+    async def _reachable(self) -> bool:
+        url = self._endpoint.url
+        try:
+            self._address = resolve(url)
+            self._context = tls_context(self._endpoint.ca_file) if self._address.tls else None
+        except EndpointError as error:
+            return self._say("reachable", "failed", f"{error.where} {error.found}", error.needed, error.fix)
+        raw = await exchange(self._address, self._context, self._get("/models"), PROBE_TIMEOUT_S)
+        if raw.failure == "connect":
+            if raw.detail.startswith("TLS"):
+                fix = "name the authority's PEM file with --ca-file, or check the host name"
+                return self._say("tls", "failed", f"{url}: {raw.detail}", "a certificate this machine trusts", fix)
+            fix = "start the server, or check host and port in --endpoint"
+            return self._say("reachable", "failed", f"{url}: {raw.detail}", "a server that accepts connections", fix)
+        if raw.failure in ("reset", "malformed") and not raw.data.startswith(b"HTTP/1."):
+            fix = "check the port, and http against https, in --endpoint"
+            return self._say("reachable", "failed", f"{url}: {raw.detail}", "an HTTP/1.1 server", fix)
+        self._models_answer = http.parse(raw.data, array("q", raw.sizes))
+        return self._say("reachable", "ok", f"{url} answers{' over verified TLS' if self._context else ''}")
+
+    async def _model(self) -> bool:
+        answer, wanted = self._models_answer, self._endpoint.model
+        try:
+            listed = msgspec.json.decode(answer.body, type=_Models).data if answer.status == 200 else []
+        except msgspec.DecodeError:
+            if b"<html" in answer.body[:2000].lower():
+                fix = "the base URL usually ends in /v1: check --endpoint, and that no proxy or login page stands before it"
+                return self._say("model", "failed", "/models answers with HTML", "the OpenAI API's JSON", fix)
+            listed = []
+        if not listed:
+            if not wanted:
+                fix = "name it with --model"
+                found = f"/models lists none (HTTP {answer.status})"
+                return self._say("model", "failed", found, "the served model's name", fix)
+            return self._say(
+                "model", "warning", f"/models lists none (HTTP {answer.status}), so {wanted!r} is taken as given"
+            )
+        names = [m.id for m in listed]
+        if not wanted and len(names) > 1:
+            found = f"{len(names)} models are served: {', '.join(names[:8])}"
+            return self._say("model", "failed", found, "one of them to measure", "choose it with --model")
+        if wanted and wanted not in names:
+            found = f"{wanted!r} is not served; the server lists {', '.join(map(repr, names[:8]))}"
+            return self._say(
+                "model", "failed", found, "a served model's name", "change --model, or serve it under that name"
+            )
+        model = next(m for m in listed if m.id == (wanted or names[0]))
+        context = model.max_model_len or (model.meta or {}).get("n_ctx") or 0
+        self._facts = ServerFacts(model=model.id, context_tokens=context if isinstance(context, int) else 0)
+        return self._say("model", "ok", model.id + (f", context {context:,} tokens" if context else ""))
+
+    async def _streams(self) -> bool:
+        """A first turn, as the load will send it: streamed, complete, counted."""
+        turn = self._shortest()
+        row = await self._turn(turn, replay=self._fresh())
+        where = f"a first turn of the corpus ({row.request_bytes:,} bytes)"
+        match row.failure:
+            case "":
+                pass
+            case "http" if row.status == 404:
+                fix = "check --model, and that the base URL ends in /v1"
+                return self._say("streaming", "failed", f"HTTP 404: {row.detail}", "a model that is served", fix)
+            case "http" if row.status in (401, 403):
+                fix = "name the variable that holds the key with --api-key-env"
+                return self._say("streaming", "failed", f"HTTP {row.status}: {row.detail}", "a valid key", fix)
+            case "http" if row.status == 422 or "ignore_eos" in row.detail:
+                fix = "use --track natural, or an engine that knows ignore_eos (vLLM, SGLang, llama.cpp, TensorRT-LLM)"
+                return self._say(
+                    "streaming", "failed", f"HTTP {row.status}: {row.detail}", "a request it understands", fix
+                )
+            case "overflow":
+                return self._too_long(row)
+            case "no_usage":
+                fix = "switch on stream_options.include_usage in the engine or the gateway before it"
+                return self._say("usage", "failed", "the stream carries no token counts", "`usage` in the stream", fix)
+            case "timeout":
+                fix = "check that the server generates at all; see its log"
+                return self._say("streaming", "failed", f"{where}: {row.detail}", "a complete answer", fix)
+            case _:
+                fix = "see the server's log; `curl -N` the same request to look at the stream"
+                found = f"{where}: {row.failure}: {row.detail}"
+                return self._say("streaming", "failed", found, "a complete chat-completions event stream", fix)
+        self._say(
+            "streaming", "ok", f"{row.output_events} output events in {row.output_reads} reads, finish {row.finish!r}"
+        )
+        slot = self._corpus.slot(*turn)
+        ratio = (row.prompt_tokens or slot.input_tokens) / max(1, slot.input_tokens)
+        self._facts = msgspec.structs.replace(
+            self._facts, token_ratio=ratio, reports_cached=row.cached_tokens is not None
+        )
+        if row.prompt_tokens is None:
+            return self._say("usage", "warning", "usage counts the answer but not the prompt")
+        return self._say(
+            "usage", "ok", f"the server counts {row.prompt_tokens:,} prompt tokens, {ratio:.2f} x the corpus's count"
+        )
+
+    async def _stops_when_told(self) -> bool:
+        row = await self._custom(_EOS_PROMPT, _EOS_TOKENS)
+        needed = f"exactly {_EOS_TOKENS} tokens with ignore_eos"
+        fix = "use --track natural, or an engine that honours ignore_eos (vLLM, SGLang, llama.cpp, TensorRT-LLM)"
+        if row.failure:
+            return self._say("eos control", "failed", f"{row.failure}: {row.detail}", needed, fix)
+        if row.output_tokens != _EOS_TOKENS:
+            return self._say("eos control", "failed", f"the answer has {row.output_tokens} tokens", needed, fix)
+        return self._say("eos control", "ok", f"ignore_eos gives {row.output_tokens} of {_EOS_TOKENS} tokens")
+
+    async def _longest_fits(self) -> bool:
+        """Really sent: token counts of two tokenizers are never equal, and a gateway may have a limit of its own."""
+        corpus = self._corpus
+        turn = max(
+            (corpus.locate(i) for i in range(corpus.total_turns)),
+            key=lambda at: (lambda s: s.input_tokens + s.output_tokens)(corpus.slot(*at)),
+        )
+        slot = corpus.slot(*turn)
+        estimate = int(slot.input_tokens * self._facts.token_ratio) + slot.output_tokens
+        context = self._facts.context_tokens
+        if context and estimate > 1.1 * context:
+            return self._say("context", "failed", *self._context_words(estimate, context))
+        row = await self._turn(turn, replay=self._fresh(), first_read=True)
+        if row.failure == "overflow":
+            return self._too_long(row)
+        if row.status != 200:
+            found = f"the corpus's longest turn ({row.request_bytes:,} bytes): {row.failure} {row.detail}"
+            return self._say(
+                "context", "failed", found, "an answer", "see the server's log; a proxy may limit body sizes"
+            )
+        return self._say(
+            "context", "ok", f"the longest turn fits (about {estimate:,} tokens, {row.request_bytes:,} bytes)"
+        )
+
+    def _too_long(self, row: TurnRow) -> bool:
+        slot = max(
+            (self._corpus.slot(*self._corpus.locate(i)) for i in range(self._corpus.total_turns)),
+            key=lambda s: s.input_tokens,
+        )
+        estimate = int(slot.input_tokens * self._facts.token_ratio) + slot.output_tokens
+        found, needed, fix = self._context_words(estimate, self._facts.context_tokens)
+        return self._say("context", "failed", f"{found} (the server says: {row.detail})", needed, fix)
+
+    def _context_words(self, estimate: int, context: int) -> tuple[str, str, str]:
+        found = f"the corpus's longest turn needs about {estimate:,} tokens by this server's count"
+        fits = int(0.95 * context / max(self._facts.token_ratio, 0.01)) if context else 0
+        fix = f"cut the corpus with --max-context {fits}" if fits >= 256 else "cut the corpus with --max-context"
+        needed = f"its context is {context:,}" if context else "its context is shorter"
+        return found, needed, f"{fix}, or serve a longer context"
+
+    async def _cache(self) -> bool:
+        """The same prompt twice, then a conversation of three turns."""
+        turn = self._shortest()
+        replay = self._fresh()
+        first = await self._turn(turn, replay=replay)
+        second = await self._turn(turn, replay=replay)
+        if first.failure or second.failure:
+            bad = first if first.failure else second
+            return self._say(
+                "prefix cache", "failed", f"{bad.failure}: {bad.detail}", "two answers", "see the server's log"
+            )
+        if second.cached_tokens is None or not second.prompt_tokens:
+            found = "the server does not report cached tokens, so the result will say *cache unverified*"
+            fix = "vLLM: --enable-prompt-tokens-details, SGLang: --enable-cache-report"
+            return self._say("prefix cache", "warning", found, "usage.prompt_tokens_details.cached_tokens", fix)
+        share = second.cached_tokens / second.prompt_tokens
+        self._facts = msgspec.structs.replace(self._facts, reports_cached=True, prefix_cached=share)
+        if share < 0.5:
+            found = f"the same prompt sent twice found {second.cached_tokens} of {second.prompt_tokens} tokens cached"
+            fix = "switch prefix caching on (vLLM: --enable-prefix-caching); agents re-send their history at every turn"
+            return self._say("prefix cache", "failed", found, "at least half", fix)
+        self._say("prefix cache", "ok", f"a repeated prompt is cached to {share:.0%}")
+        return await self._conversation()
+
+    async def _conversation(self) -> bool:
+        """Server-side templates that drop old reasoning, or re-order tools, show here: turn 2 finds less than turn 1 left."""
+        corpus = self._corpus
+        trajectory = next((t for t in range(corpus.trajectories) if corpus.turns(t) >= 3), None)
+        if trajectory is None:
+            return True
+        replay = self._fresh()
+        rows = [await self._turn((trajectory, k), replay=replay) for k in range(3)]
+        if any(row.failure or row.cached_tokens is None or not row.prompt_tokens for row in rows):
+            return True
+        kept = (rows[2].cached_tokens or 0) / (rows[1].prompt_tokens or 1)
+        found = f"turn 3 of a conversation finds {kept:.0%} of turn 2's prompt cached"
+        if kept < 0.5:
+            return self._say(
+                "conversation", "warning", found, "nearly all of it",
+                "check the chat template: it may rewrite earlier messages, which makes every turn a cold prefill",
+            )  # fmt: skip
+        return self._say("conversation", "ok", found)
+
+    # -- asking ------------------------------------------------------------------------------------------------------------
+
+    def _fresh(self) -> int:
+        self._replay += 1
+        return self._replay
+
+    def _shortest(self) -> tuple[int, int]:
+        """The first turn with the shortest answer: probes should not cost minutes on a slow server."""
+        corpus = self._corpus
+        trajectory = min(range(corpus.trajectories), key=lambda t: corpus.slot(t, 0).output_tokens)
+        return trajectory, 0
+
+    def _get(self, path: str) -> list[Piece]:
+        assert self._address is not None
+        return [request_head(self._address, "GET", path, self._headers) + b"0\r\n\r\n"]
+
+    def _setup(self) -> Setup:
+        workload, endpoint = self._plan.workload, self._endpoint
+        return Setup(
+            worker=0,
+            workers=1,
+            url=endpoint.url,
+            ca_file=endpoint.ca_file,
+            headers=self._headers,
+            fixed_head=self._fixed(),
+            exact=workload.track == "exact",
+            max_output_tokens=workload.max_output_tokens,
+            context_tokens=self._facts.context_tokens,
+            token_ratio=self._facts.token_ratio,
+            corpus="",
+            idle_reuse_s=0,
+        )
+
+    def _fixed(self) -> bytes:
+        return fixed_head(
+            model=self._facts.model,
+            exact=self._plan.workload.track == "exact",
+            temperature=self._plan.workload.temperature,
+            continuous_usage=self._endpoint.continuous_usage,
+            extra=self._endpoint.extra_body,
+        )
+
+    async def _turn(self, at: tuple[int, int], *, replay: int, first_read: bool = False) -> TurnRow:
+        assert self._address is not None
+        head = request_head(self._address, "POST", "/chat/completions", self._headers)
+        maker = RequestMaker(self._corpus, self._order, head, self._setup())
+        send = Send(trajectory=at[0], turn=at[1], replay=replay, last=False, due_ns=now_ns())
+        pieces, _ = maker.pieces(send, agent=0)
+        return await self._ask(pieces, first_read)
+
+    async def _custom(self, messages: bytes, max_tokens: int) -> TurnRow:
+        assert self._address is not None
+        head = request_head(self._address, "POST", "/chat/completions", self._headers)
+        body = b"%s%d%s%s%s" % (self._fixed(), max_tokens, open_messages(b""), messages, CLOSE)
+        return await self._ask([b"%s%d\r\n\r\n%s" % (head, len(body), body)], False)
+
+    async def _ask(self, pieces: Sequence[Piece], first_read: bool) -> TurnRow:
+        assert self._address is not None
+        timeout_s = max(PROBE_TIMEOUT_S, self._plan.tiers.loosest.ttft_s * 4)
+        return decode(await exchange(self._address, self._context, pieces, timeout_s, first_read=first_read))

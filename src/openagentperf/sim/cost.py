@@ -1,0 +1,96 @@
+"""What a step of the simulated node costs, and the node's sizes.
+
+    step_ns = base + per_sequence x batch + per_kv_token x kv tokens in the batch + per_prefill_token x prefill tokens in the step
+
+Every sequence that decodes in the step gets one token at its end, so decode speed is 1 / step and a prefill chunk delays everybody.
+Linear terms are enough for a target whose capacity has to be found, not predicted: weights are read once a step (base), activations
+and sampling grow with the batch, attention reads the KV, prefill is compute (docs/methodology.md#embedded).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from openagentperf.errors import UsageError
+from openagentperf.units import Count, Ns
+
+
+class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One simulated node."""
+
+    block_tokens: Count = 64
+    """Tokens a KV block holds; even, so that a block is a whole number of bytes at 3.5 bytes a token."""
+    blocks: Count
+    """KV blocks in the pool, shared by running sequences (pinned) and reusable prefixes (evicted, oldest first)."""
+    max_batch: Count
+    """Sequences that run at once; the others wait, first come first served."""
+    max_model_len: Count
+    """Prompt + output tokens of one request; more is refused with status 400."""
+    chunk_tokens: Count
+    """Prefill tokens a step may hold, over all sequences: the longest that a prompt can hold up everybody's next token."""
+    base_ns: Ns
+    per_sequence_ns: Ns
+    per_kv_token_ns: float
+    per_prefill_token_ns: float
+    natural_median_tokens: float = 24.0
+    natural_sigma: float = 0.8
+    """Length of an answer that may stop by itself: log-normal."""
+
+    def __post_init__(self) -> None:
+        if self.block_tokens % 2:
+            raise UsageError("NodeConfig.block_tokens", f"is {self.block_tokens}", "an even number was needed")
+        if self.blocks * self.block_tokens < self.max_model_len:
+            # Preemption frees blocks only by stopping others: a sequence that is alone must fit, or it would wait for ever.
+            raise UsageError(
+                "NodeConfig.blocks",
+                f"{self.blocks} blocks hold {self.blocks * self.block_tokens} tokens",
+                f"max_model_len needs {self.max_model_len}",
+                "raise blocks or lower max_model_len",
+            )
+
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that hold `tokens`, the last one perhaps in part."""
+        return -(-tokens // self.block_tokens)
+
+
+def step_ns(config: NodeConfig, batch: int, kv_tokens: int, prefill_tokens: int) -> Ns:
+    """Length of one step; at least 1 ns, so that time moves whatever the parameters.
+
+    batch           sequences in the step, prefilling ones included
+    kv_tokens       sum over them of the tokens whose keys and values stand in the pool when the step ends
+    prefill_tokens  prompt tokens computed in the step (those found in the prefix cache are not)
+    """
+    variable = config.per_kv_token_ns * kv_tokens + config.per_prefill_token_ns * prefill_tokens
+    return max(1, config.base_ns + config.per_sequence_ns * batch + round(variable))
+
+
+PRESETS: dict[str, NodeConfig] = {
+    "demo": NodeConfig(
+        blocks=140,
+        max_batch=64,
+        max_model_len=8_192,
+        chunk_tokens=512,
+        base_ns=200_000,
+        per_sequence_ns=1_000_000,
+        per_kv_token_ns=60.0,
+        per_prefill_token_ns=170_000.0,
+    ),
+    "fast": NodeConfig(
+        blocks=65_536,
+        max_batch=4_096,
+        max_model_len=131_072,
+        chunk_tokens=1_048_576,
+        base_ns=10_000_000,
+        per_sequence_ns=0,
+        per_kv_token_ns=0.0,
+        per_prefill_token_ns=0.0,
+    ),
+}
+"""`demo` is tuned to the `demo` corpus: about 2 agents at 300 tokens/s, 4 at 100, 6 at 30, and a cliff behind the last.
+
+So small because a search must end in 200 s on two cores: every level above the capacity costs a phase, and an overloaded one its whole limit.
+A full prefill chunk takes 512 x 170 us = 87 ms. Once the 140 blocks (8,960 tokens) no longer hold everybody's prefix, most steps carry
+one, so decode falls below 30 tokens/s whatever the batch. With cheap chunks it would not fall: the pool then limits the batch, few
+sequences decode fast while the rest wait, and a speed limit alone calls the overload fine (a first draft passed 30 tokens/s at 32 agents).
+`fast` gives every sequence a token each 10 ms whatever the load: a target to measure the load generator by.
+"""

@@ -1,0 +1,195 @@
+"""Laws of every importer, on arbitrary bytes and on recordings that were cut, shuffled, doubled and spoiled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openagentperf.corpus.detect import IMPORTERS, detect
+from openagentperf.corpus.fit import fault
+from openagentperf.errors import CorpusError
+from openagentperf.records.trajectory import Message, Skipped, Trajectory, histories
+
+EXAMPLES = Path(__file__).parent.parent / "data" / "formats"
+
+
+def use(call: str) -> list[object]:
+    return [{"type": "tool_use", "id": call, "name": "f", "input": {}}]
+
+
+def result(call: str, content: object) -> list[object]:
+    return [{"type": "tool_result", "tool_use_id": call, "content": content}]
+
+
+def node(kind: str, uuid: str, parent: str | None, message: object = None, **more: object) -> dict[str, object]:
+    row = {"type": kind, "uuid": uuid, "parentUuid": parent, "sessionId": "s", **more}
+    return row if message is None else {**row, "message": message}
+
+
+CLAUDE = [
+    node("user", "1", None, {"content": "Go"}),
+    node("assistant", "2", "1", {"id": "m1", "content": use("t1")}),
+    node("assistant", "3", "2", {"id": "m1", "content": use("t2"), "usage": {"input_tokens": 50}}),
+    node("user", "4", "2", {"content": result("t1", "a")}),
+    node("user", "5", "3", {"content": result("t2", [{"type": "text", "text": "b"}])}),
+    node("attachment", "6", "5", attachment={"type": "skill_listing", "content": "s"}),
+    node("assistant", "7", "6", {"id": "m2", "content": [{"type": "text", "text": "ok"}]}),
+    node("system", "8", "7", subtype="microcompact_boundary", microcompactMetadata={"compactedToolIds": ["t1"]}),
+    node("user", "9", "8", {"content": "Next"}),
+    node("assistant", "10", "9", {"id": "m3", "content": []}),
+    node("system", "11", None, subtype="compact_boundary", logicalParentUuid="10"),
+    node("user", "12", "11", {"content": "So far"}, isCompactSummary=True),
+    node("assistant", "13", "12", {"id": "m4", "content": "Done"}),
+    node("user", "14", None, {"content": "Sub"}, isSidechain=True),
+    node("assistant", "15", "14", {"id": "m5", "content": "Sub done"}, isSidechain=True),
+]
+LINES: dict[str, list[bytes]] = {
+    "agentperf-local": (EXAMPLES / "13b_agentperf-local_trace.jsonl").read_bytes().splitlines(),
+    "openai-chat": (EXAMPLES / "09_openai_chat.jsonl").read_bytes().splitlines() * 2,
+    "claude-code": [json.dumps(row).encode() for row in CLAUDE],
+}
+NAMES = sorted(IMPORTERS)
+SPOIL = [
+    b"\xff\xfe",
+    b"[" * 3000,
+    b"{}",
+    b"\x00",
+    b'{"messages": [{}]}',
+    b'{"type": "user", "uuid": "1"}',
+    b"null",
+    b'"\\ud800"',
+]
+
+
+def read(name: str, data: bytes) -> tuple[list[Trajectory], list[Skipped]]:
+    """What the importer gives; nothing where it raised the one error that it may raise."""
+    skipped: list[Skipped] = []
+    found: list[Trajectory] = []
+    try:
+        found.extend(IMPORTERS[name](data, "f", skipped))
+    except CorpusError:
+        assert found == [], "a file that gave something is no error"
+    return found, skipped
+
+
+def assert_sendable(session: Trajectory) -> None:
+    """What a server needs of every request, and what the native set needs of every trajectory."""
+    assert fault(session) == ""
+    assert session.id
+    assert msgspec.json.decode(msgspec.json.encode(session), type=Trajectory) == session
+    for messages, turn in zip(histories(session), session.turns, strict=True):
+        assert turn.input_tokens >= 1
+        assert turn.output_tokens >= 1
+        assert (turn.keep is None) == (turn.cut == "")
+        assert any(message.role == "user" for message in messages)
+        assert_answered(messages)
+        for message in messages:
+            assert message.role != "assistant" or message.content or message.tool_calls
+            for call in message.tool_calls:
+                assert isinstance(json.loads(call.arguments), dict)
+
+
+def assert_answered(messages: list[Message]) -> None:
+    """Every call is answered right after it, and nothing else is."""
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "tool":
+            waiting.remove(message.tool_call_id)
+            continue
+        assert waiting == []
+        waiting = [call.id for call in message.tool_calls]
+    assert waiting == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.binary(max_size=300))
+def test_arbitrary_bytes_raise_nothing_else(name: str, data: bytes) -> None:
+    found, _ = read(name, data)
+    for session in found:
+        assert_sendable(session)
+    detect(data, "f")
+
+
+KEYS = sorted(
+    {key for row in CLAUDE for key in row} | {"messages", "role", "content", "id", "text", "tool_calls", "usage"}
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(records=st.lists(JSON, max_size=4))
+def test_arbitrary_json_raises_nothing_else(name: str, records: list[object]) -> None:
+    found, _ = read(name, "\n".join(map(json.dumps, records)).encode())
+    for session in found:
+        assert_sendable(session)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A good recording after a few accidents."""
+    name = draw(st.sampled_from(NAMES))
+    lines = list(LINES[name])
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(lines) - 1))
+        accident = draw(st.sampled_from(["cut", "double", "swap", "drop", "join", "bytes", "value", "insert"]))
+        if accident == "cut":
+            lines[at] = lines[at][: draw(st.integers(0, len(lines[at])))]
+        elif accident == "double":
+            lines.insert(draw(st.integers(0, len(lines))), lines[at])
+        elif accident == "swap":
+            other = draw(st.integers(0, len(lines) - 1))
+            lines[at], lines[other] = lines[other], lines[at]
+        elif accident == "drop" and len(lines) > 1:
+            del lines[at]
+        elif accident == "join" and len(lines) > 1:
+            lines[at : at + 2] = [b"".join(lines[at : at + 2])]
+        elif accident == "bytes":
+            where = draw(st.integers(0, len(lines[at])))
+            lines[at] = lines[at][:where] + draw(st.binary(min_size=1, max_size=3)) + lines[at][where + 1 :]
+        elif accident == "value":
+            old = draw(st.sampled_from([b'"t1"', b'"c1"', b'"content"', b"null", b"{}"]))
+            lines[at] = lines[at].replace(old, draw(st.sampled_from([b'"z"', b"7", b"[]", b"{}", b"null"])))
+        elif accident == "insert":
+            lines.insert(at, draw(st.sampled_from(SPOIL)))
+    return name, b"\n".join(lines)
+
+
+@settings(max_examples=300)
+@given(spoiled())
+def test_spoiled_recordings_stay_sendable(recording: tuple[str, bytes]) -> None:
+    name, data = recording
+    found, skipped = read(name, data)
+    for session in found:
+        assert_sendable(session)
+    for row in skipped:
+        assert row.where.startswith("f")
+        assert row.why
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(at=st.integers(0, 20), spoil=st.sampled_from([b"\xff", b"[" * 3000, b'{"cut', b'{"messages": 7, "type": 7}']))
+def test_a_bad_line_changes_nothing_else_and_is_named(name: str, at: int, spoil: bytes) -> None:
+    lines = LINES[name]
+    at = min(at, len(lines))
+    clean, _ = read(name, b"\n".join(lines))
+    found, skipped = read(name, b"\n".join([*lines[:at], spoil, *lines[at:]]))
+    assert [row.where for row in skipped] == [f"f:{at + 1}"]
+    assert [session.turns for session in found] == [session.turns for session in clean]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_good_recordings_are_sendable_and_skip_nothing(name: str) -> None:
+    found, skipped = read(name, b"\n".join(LINES[name]))
+    assert skipped == []
+    assert found
+    for session in found:
+        assert_sendable(session)

@@ -1,0 +1,164 @@
+"""The compiled form, looked at byte by byte."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openagentperf.corpus.compiler import CompiledSummary, CompileOptions, compile_corpus
+from openagentperf.corpus.layout import Compiled
+from openagentperf.corpus.prefix import Encoded
+from openagentperf.corpus.tokens import estimate, estimate_message
+from openagentperf.corpusfile import is_compiled, open_corpus
+from openagentperf.errors import CorpusError
+from openagentperf.records.trajectory import Message, Trajectory, Turn
+from openagentperf.wire.chat import encode_message
+from trajectories import encode, rewritten, session
+
+TOOL = '{"type":"function","function":{"name":"bash"}}'
+
+
+def compiled(*corpus: Trajectory, about: bytes = b"", dialect: str = "chat") -> tuple[CompiledSummary, bytes]:
+    file = io.BytesIO()
+    options = CompileOptions(dialect=dialect, about=lambda: about)
+    return compile_corpus(corpus, encode, options, file.write), file.getvalue()
+
+
+def test_the_history_is_stored_once() -> None:
+    """100 turns of one appended message with 10,000 bytes: 1 MB of text, and not the 50 MB of the 100 histories."""
+    turns = tuple(Turn(appended=(Message("user", "x" * 10_000),), input_tokens=1, output_tokens=1) for _ in range(100))
+    summary, data = compiled(Trajectory(id="t", turns=turns))
+    assert summary.file_bytes == len(data) < 1_020_000
+
+
+def test_a_trajectory_is_written_before_the_next_is_asked_for() -> None:
+    """Ten thousand trajectories are never in memory at once."""
+    file = io.BytesIO()
+
+    def one_by_one() -> Iterator[Trajectory]:
+        for n in range(5):
+            before = file.tell()
+            yield session(str(n), text="x" * 1_000)
+            assert file.tell() > before + 1_000
+
+    compile_corpus(one_by_one(), encode, CompileOptions(), file.write)
+
+
+def test_equal_tools_are_stored_once() -> None:
+    long = TOOL.replace("bash", "b" * 5_000)
+    one, _ = compiled(session("a", tools=(long,)))
+    two, data = compiled(session("a", tools=(long,)), session("b", tools=(long,)))
+    assert two.file_bytes - one.file_bytes < 2_000
+    read = Compiled(data)
+    assert bytes(read.tools(0)) == bytes(read.tools(1)) == f"[{long}]".encode()
+
+
+def test_the_replay_nonce_stays_where_it_was_when_a_cut_keeps_its_message() -> None:
+    # Turn 1 has no user message before it; the cut at turn 2 keeps both messages, the second of which is now a user's.
+    turns = (
+        Turn(appended=(Message("system", "s"),), input_tokens=1, output_tokens=1),
+        Turn(appended=(Message("user", "u"), Message("user", "v")), input_tokens=1, output_tokens=1),
+        Turn(appended=(Message("user", "w"),), keep=2, cut="compaction", input_tokens=1, output_tokens=1),
+    )
+    read = Compiled(compiled(Trajectory(id="t", turns=turns))[1])
+    bodies = [b"".join(read.message_pieces(0, k, b"P", b"R")) for k in range(3)]
+    assert bodies[0] == b'[{"role":"system","content":"PRs"}]'
+    assert bodies[2].startswith(b'[{"role":"system","content":"PRs"},{"role":"user","content":"u"},')
+
+
+def test_the_replay_nonce_goes_to_the_summary_when_a_cut_drops_its_message() -> None:
+    whole = session(turns=4)
+    summary = Message("user", "So far: nothing.")
+    turns = (*whole.turns[:3], Turn(appended=(summary,), keep=1, cut="compaction", input_tokens=1, output_tokens=1))
+    read = Compiled(compiled(Trajectory(id="t", turns=turns))[1])
+    assert b"".join(read.message_pieces(0, 3, b"P", b"R")) == (
+        b'[{"role":"system","content":"PYou fix bugs."},{"role":"user","content":"RSo far: nothing."}]'
+    )
+
+
+def test_the_phase_nonce_passes_over_a_message_without_content() -> None:
+    """An assistant that only called tools has `content: null` in the chat dialect: nothing can be spliced into it."""
+    call = session().turns[1].appended[0]
+    turns = (Turn(appended=(call, Message("user", "go on")), input_tokens=1, output_tokens=1),)
+    file = io.BytesIO()
+    compile_corpus([Trajectory(id="t", turns=turns)], encode_message, CompileOptions(), file.write)
+    joined = b"".join(Compiled(file.getvalue()).message_pieces(0, 0, b"P", b"R"))
+    assert joined.startswith(b'[{"role":"assistant","content":null,')
+    assert joined.endswith(b'{"role":"user","content":"PRgo on"}]')
+
+
+def test_a_turn_without_any_content_is_refused() -> None:
+    with pytest.raises(CorpusError, match="t, turn 0: no message has a content"):
+        compile_corpus(
+            [Trajectory(id="t", turns=(Turn(appended=(Message("user"),), input_tokens=1, output_tokens=1),))],
+            lambda _: Encoded(b"{}", -1),
+            CompileOptions(),
+            io.BytesIO().write,
+        )
+
+
+def test_shared_tokens_are_the_tools_and_what_precedes_the_first_user_message() -> None:
+    with_system = session(tools=(TOOL, TOOL))
+    only_user = Trajectory(
+        id="u", turns=(Turn(appended=(Message("user", "x" * 700),), input_tokens=1, output_tokens=1),), tools=(TOOL,)
+    )
+    read = Compiled(compiled(with_system, only_user)[1])
+    assert read.shared_tokens(0) == estimate_message(Message("system", "You fix bugs.")) + 2 * estimate(TOOL)
+    assert read.shared_tokens(1) == estimate(TOOL)
+
+
+def test_the_digest_names_the_work_and_not_its_description() -> None:
+    plain, _ = compiled(session())
+    described, data = compiled(session(), about=b'{"card": 1}')
+    assert plain.digest == described.digest == Compiled(data).digest
+    assert Compiled(data).about == b'{"card": 1}'
+    others = [compiled(session(text="!"))[0], compiled(rewritten(session(), 2, "compaction", 1))[0]]
+    others.append(compiled(session(), dialect="responses")[0])
+    assert len({plain.digest, *(other.digest for other in others)}) == 4
+
+
+def test_the_longest_turn_is_known() -> None:
+    summary, data = compiled(session(turns=4), session(turns=6), session(turns=2))
+    assert summary.longest_tokens == Compiled(data).longest_tokens == 100 + 50 * 5 + 10
+
+
+@pytest.mark.parametrize(("t", "k"), [(0, 4), (0, -1), (1, 0), (-1, 0)])
+def test_a_turn_that_is_not_there_is_an_index_error(t: int, k: int) -> None:
+    read = Compiled(compiled(session(turns=4))[1])
+    with pytest.raises(IndexError):
+        read.slot(t, k)
+
+
+@pytest.mark.parametrize("lost", [1, 8, 100, 400])
+def test_a_cut_copy_is_refused(tmp_path: Path, lost: int) -> None:
+    path = tmp_path / "cut.oapc"
+    path.write_bytes(compiled(session())[1][:-lost])
+    assert is_compiled(path)
+    with pytest.raises(CorpusError, match=r"cut\.oapc: is cut short, a whole file"):
+        open_corpus(path)
+
+
+def test_a_changed_byte_is_found_when_asked_for(tmp_path: Path) -> None:
+    data = bytearray(compiled(session())[1])
+    data[data.index(b"You fix")] ^= 1
+    path = tmp_path / "changed.oapc"
+    path.write_bytes(data)
+    open_corpus(path, verify=False)
+    with pytest.raises(CorpusError, match="has changed since it was written"):
+        open_corpus(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(None, "No such file"), (b"", "empty file"), (b"{}\n" * 100, "is not a compiled corpus")],
+)
+def test_what_is_no_compiled_corpus_is_refused(tmp_path: Path, content: bytes | None, found: str) -> None:
+    path = tmp_path / "x.oapc"
+    if content is not None:
+        path.write_bytes(content)
+    assert not is_compiled(path)
+    with pytest.raises(CorpusError, match=found):
+        open_corpus(path)

@@ -1,0 +1,209 @@
+"""From a plan's corpus to the file that agents replay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openagentperf.corpusfile import open_corpus
+from openagentperf.corpusjobs.prepare import Prepared, prepare
+from openagentperf.corpusjobs.store import SET_NAME, write_set
+from openagentperf.errors import CorpusError, StorageError
+from openagentperf.plan import Workload
+from openagentperf.records.trajectory import Message, Trajectory, Turn
+from trajectories import rewritten, session
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "trajectories"
+
+
+def prepared(tmp_path: Path, corpus: Path | str, seed: int = 1, **fields: object) -> Prepared:
+    workload = msgspec.convert({"corpus": str(corpus), **fields}, Workload)
+    return prepare(workload, seed, tmp_path / "compiled")
+
+
+def native(tmp_path: Path, *corpus: Trajectory) -> Path:
+    write_set(tmp_path / "set", corpus)
+    return tmp_path / "set"
+
+
+def long(id: str) -> Trajectory:
+    """Its only turn has 401 tokens."""
+    return Trajectory(id=id, turns=(Turn(appended=(Message("user", "x"),), input_tokens=400, output_tokens=1),))
+
+
+def test_a_native_set_becomes_a_file_named_by_its_digest(tmp_path: Path) -> None:
+    found = prepared(tmp_path, native(tmp_path, session("a"), session("b")))
+    assert found.path == tmp_path / "compiled" / f"{found.digest[:16]}.oapc"
+    read = open_corpus(found.path)
+    assert (read.digest, read.trajectories, read.total_turns, read.dialect) == (found.digest, 2, 8, "chat")
+    assert (found.card.trajectories, found.card.turns) == (2, 8)
+    body = json.loads(b"".join(read.message_pieces(0, 3, b"P", b"R")))
+    assert body[:3] == [
+        {"role": "system", "content": "PYou fix bugs."},
+        {"role": "user", "content": "RFix bug a. "},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": '{"command":"ls"}'}}
+            ],
+        },
+    ]
+
+
+def test_preparing_twice_gives_one_file(tmp_path: Path) -> None:
+    source = native(tmp_path, session("a"))
+    assert prepared(tmp_path, source) == prepared(tmp_path, source)
+    assert len(list((tmp_path / "compiled").iterdir())) == 1
+
+
+def test_missing_delays_are_drawn_by_seed_and_counted(tmp_path: Path) -> None:
+    source = native(tmp_path, session("a"), session("b"))
+    one, two = prepared(tmp_path, source, seed=1), prepared(tmp_path, source, seed=2)
+    assert one.digest != two.digest
+    assert one.notes[0].startswith("6 tool delays that the recordings lack were drawn")
+    delays = [open_corpus(one.path).slot(0, k).delay_ns for k in range(4)]
+    assert min(delays[:3]) >= 100_000_000
+    assert delays[3] == 0
+    assert one.card.tool_delay_missing == 1.0, "the card tells what was recorded"
+
+
+def test_trajectories_are_cut_to_the_context_and_the_cut_is_told(tmp_path: Path) -> None:
+    source = native(tmp_path, session("a", turns=9), session("b", turns=2), long("h"))
+    found = prepared(tmp_path, source, max_context_tokens=310)  # turn k of a session has 110 + 50 k tokens: k <= 4
+    read = open_corpus(found.path)
+    assert [read.turns(t) for t in range(read.trajectories)] == [5, 2]
+    assert read.longest_tokens == 310
+    assert found.notes[:2] == (
+        "1 trajectories were cut to 310 tokens of context (4 turns left out)",
+        "1 trajectories were left out: their first turn is longer than 310 tokens",
+    )
+
+
+def test_declared_cuts_pass(tmp_path: Path) -> None:
+    found = prepared(tmp_path, native(tmp_path, rewritten(session("a"), 2, "compaction", 1)))
+    assert found.card.cuts == {"compaction": 1}
+    assert not found.skipped
+
+
+def test_undeclared_rewrites_are_left_out_unless_allowed(tmp_path: Path) -> None:
+    source = native(tmp_path, session("a"), rewritten(session("b"), 2, "undeclared", 1))
+    found = prepared(tmp_path, source)
+    assert open_corpus(found.path).trajectories == 1
+    (row,) = found.skipped
+    assert "turn 2 rewrites its history without declaring it" in row.why
+    allowed = prepared(tmp_path, source, allow_rewritten_history=True)
+    assert open_corpus(allowed.path).trajectories == 2
+    assert allowed.notes[0].startswith("1 trajectories, taken as they are, rewrite their history 1 times")
+
+
+def test_nothing_left_says_why_and_what_to_do(tmp_path: Path) -> None:
+    source = native(tmp_path, long("a"), long("b"))
+    with pytest.raises(CorpusError, match=r"\(2 read: 2 too long for the context\).*raise workload.max_context_tokens"):
+        prepared(tmp_path, source, max_context_tokens=256)
+    with pytest.raises(CorpusError, match=r"1 rewriting their history undeclared\).*set workload.allow_rewritten"):
+        prepared(tmp_path, native(tmp_path, rewritten(session("b"), 2, "undeclared", 1)))
+    assert list((tmp_path / "compiled").iterdir()) == [], "no half file stays"
+
+
+def test_broken_lines_are_named(tmp_path: Path) -> None:
+    source = native(tmp_path, session("a"))
+    with (source / SET_NAME).open("ab") as file:
+        file.write(b"{broken\n")
+    found = prepared(tmp_path, source)
+    assert [row.where for row in found.skipped] == [f"{source / SET_NAME}:2"]
+
+
+def test_a_compiled_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    first = prepared(tmp_path, native(tmp_path, session("a"), session("b")))
+    again = prepared(tmp_path, first.path, seed=99)
+    assert (again.path, again.digest, again.card, again.notes) == (first.path, first.digest, first.card, first.notes)
+
+
+def test_a_compiled_file_longer_than_the_context_is_refused(tmp_path: Path) -> None:
+    first = prepared(tmp_path, native(tmp_path, session("a", turns=9)))
+    with pytest.raises(
+        CorpusError, match=r"has a turn of 510 tokens, input and output together, workload\.max_context"
+    ):
+        prepared(tmp_path, first.path, max_context_tokens=509)
+
+
+def test_a_broken_compiled_file_is_refused(tmp_path: Path) -> None:
+    path = prepared(tmp_path, native(tmp_path, session("a"))).path
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(CorpusError, match="is cut short"):
+        prepared(tmp_path, path)
+    path.write_bytes(b"x" + data[1:])
+    with pytest.raises(CorpusError, match="is not a compiled corpus"):
+        prepared(tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (None, "is neither a profile nor a file or folder, one of agentperf, demo or a path is needed"),
+        ({}, "is an empty folder"),
+        ({"README.md": b"# hello"}, "holds no usable recording"),
+        ({"empty.jsonl": b""}, "holds no usable recording"),
+        ({SET_NAME: b""}, "is empty, at least one trajectory is needed"),
+    ],
+)
+def test_a_source_that_yields_nothing_is_an_error(tmp_path: Path, files: dict[str, bytes] | None, found: str) -> None:
+    source = tmp_path / "source"
+    if files is not None:
+        source.mkdir()
+        for name, content in files.items():
+            (source / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=found):
+        prepared(tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"", "is empty, a recording is needed"), (b"# hello", "is in no known format"), (b"\x00\xff" * 50, "is in no")],
+)
+def test_a_single_file_that_is_no_recording_is_an_error(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(CorpusError, match=found):
+        prepared(tmp_path, tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "compiled").write_bytes(b"in the way")
+    with pytest.raises(StorageError):
+        prepared(tmp_path, native(tmp_path, session("a")))
+
+
+def test_recordings_are_told_apart_by_content(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    (folder / "deep").mkdir(parents=True)
+    messages = [{"role": role, "content": f"{role} {n}"} for n in range(3) for role in ("user", "assistant")]
+    (folder / "deep" / "chat.log").write_text(json.dumps({"messages": messages}) + "\n{broken\n")
+    (folder / "LICENCE").write_text("Apache-2.0")
+    found = prepared(tmp_path, folder)
+    assert found.card.turns == 3
+    assert {row.where for row in found.skipped} == {str(folder / "LICENCE"), f"{folder / 'deep' / 'chat.log'}:2"}
+
+
+def test_the_demo_profile_is_ready_in_seconds_and_fits_its_context(tmp_path: Path) -> None:
+    found = prepared(tmp_path, "demo", trajectories=5)
+    read = open_corpus(found.path)
+    assert (read.trajectories, found.skipped) == (5, ())
+    assert read.longest_tokens <= 4_096 + 64
+    assert all(read.tools(t) and read.shared_tokens(t) > 100 for t in range(5))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no recordings beside the checkout (../shared/trajectories)")
+@pytest.mark.parametrize("name", ["claude-code_agentv", "agentperf-local"])
+def test_real_recordings_compile(tmp_path: Path, name: str) -> None:
+    found = prepared(tmp_path, REAL / name, allow_rewritten_history=True)
+    read = open_corpus(found.path)
+    assert read.longest_tokens <= 131_072
+    for t in range(read.trajectories):
+        for k in range(read.turns(t)):
+            assert read.slot(t, k).output_tokens >= 1
+        json.loads(b"".join(read.message_pieces(t, read.turns(t) - 1, b"P", b"R")))
