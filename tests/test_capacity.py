@@ -164,7 +164,7 @@ def test_the_interval_by_hand() -> None:
 
 def test_the_interval_solves_its_own_equation_away_from_the_middle() -> None:
     """At both ends the line is just t standard errors from zero: y^2 = t^2 s^2 (1 / n + (x - mean)^2 / Sxx), s^2 over n - 2."""
-    levels, noise = [20, 24, 30, 36, 44, 70], [0.05, -0.05, 0.02, 0.04, -0.06, 0.01]
+    levels, noise = [34, 38, 42, 46, 50, 70], [0.05, -0.05, 0.02, 0.04, -0.06, 0.01]
     phases = on_a_line(levels, noise, crosses_at=60.0)
     estimate = crossing(phases, TIER)
     assert estimate is not None
@@ -177,6 +177,16 @@ def test_the_interval_solves_its_own_equation_away_from_the_middle() -> None:
         x = math.log(end)
         error = variance * (1 / 6 + (x - xs.mean()) ** 2 / float(((xs - xs.mean()) ** 2).sum()))
         assert (at_zero + slope * x) ** 2 == pytest.approx(student_t95(4) ** 2 * error)
+
+
+def test_phases_far_from_the_boundary_do_not_bend_the_line() -> None:
+    """A cliff: flat at a fifth of the limit up to 14 agents, then over it. Six phases within 1.5 of the boundary are left, and make the fit."""
+    near = on_a_line([12, 13, 14, 17, 18, 20], [0.0] * 6, crosses_at=15.5, slope=4.0)
+    far = [attempt(10 + i, n, "pass", ttft_p95_s=9.5, speed_p25=3000.0) for i, n in enumerate([2, 2, 2, 4, 4, 4])]
+    estimate = crossing(near + far, TIER)
+    assert estimate is not None
+    assert (estimate.estimate, estimate.phases) == (pytest.approx(15.5), 6)
+    assert crossing(far + near[:5], TIER) is None, "five phases near it are too few, whatever lies far away"
 
 
 def with_speed_limit() -> list[Judged]:

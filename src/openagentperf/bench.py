@@ -38,19 +38,16 @@ from openagentperf.records.result import Result
 from openagentperf.records.run import RunFacts
 from openagentperf.records.standing import Standing
 from openagentperf.rundir import LedgerLine
-from openagentperf.score.columns import Turns
-from openagentperf.score.quantile import quantile_or_none
-from openagentperf.score.turn import pace, ttft_s
 from openagentperf.search.step import Step, next_step, standings
 from openagentperf.seeds import Stream, derive
 from openagentperf.sim.spawn import spawned
-from openagentperf.units import NS_PER_S, s_to_ns
+from openagentperf.snapshot import snapshot
+from openagentperf.units import NS_PER_S
 from openagentperf.wire.chatrequest import fixed_head
 
 __all__ = ["Check", "Outcome", "preflight_report", "run", "score"]
 
 EMBEDDED_MODEL = "openagentperf-sim"
-_LIVE_ROWS = 2000
 Observe = Callable[[Progress], None]
 
 
@@ -290,54 +287,12 @@ class _Search:
         share = rigor.certify_phases
         return Quota(math.ceil(rigor.certify_turns / share), math.ceil(wanted / share))
 
-    # -- what a face sees --------------------------------------------------------------------------------------------------
-
-    def _tick(self, collector: Collector, order: PhaseOrder, stage: str) -> None:
+    def _tick(self, collector: Collector, order: PhaseOrder, stage: Stage) -> None:
         if now_ns() - self._shown_ns >= NS_PER_S // 2:
             self._shown_ns = now_ns()
-            self._show(collector, order, stage)  # type: ignore[arg-type]
+            self._show(collector, order, stage)
 
     def _show(self, collector: Collector, order: PhaseOrder, stage: Stage) -> None:
-        now = now_ns()
-        recent = Turns.from_rows([row for row in collector.rows[-_LIVE_ROWS:] if row.due_ns >= order.window_opens_ns])
-        speeds = pace(recent)
-        ends_ns = order.window_opens_ns + s_to_ns(order.measure_s)
-        error = next((f"{r.failure}: {r.detail}" for r in reversed(collector.rows[-50:]) if r.failure), "")
-        started = min(order.agents, max(0, int((now - order.start_ns) / NS_PER_S * order.spawn_per_s)))
-        self._observe(
-            Progress(
-                stage=stage,
-                phase=order.index,
-                kind=order.kind,
-                agents=order.agents,
-                active_agents=order.agents if stage in ("settle", "measure", "drain") else started,
-                measured_turns=collector.measured_turns,
-                wanted_turns=self._quota(Step(agents=order.agents, kind=order.kind, why="")).turns,
-                failed_turns=collector.failed_turns,
-                ttft_p95_s=_finite(quantile_or_none(ttft_s(recent), 0.95)),
-                speed_p25=_finite(quantile_or_none(speeds.speed[speeds.known], 0.25)),
-                elapsed_s=(now - self._began_ns) / NS_PER_S,
-                phase_left_s=max(0.0, (ends_ns - now) / NS_PER_S),
-                run_left_s=self._left_s(order, now),
-                last_error=error,
-                brackets=tuple(_bracket(s) for s in self._standings),
-            )
-        )
-
-    def _left_s(self, order: PhaseOrder, now: int) -> float:
-        """This phase's rest, and for every phase the search may still want the length of a typical one."""
-        rigor = self._plan.rigor
-        one_s = order.agents / rigor.spawn_per_s + rigor.settle_s + rigor.measure_s
-        phases = sum(s.phases_left for s in self._standings)
-        return max(0.0, one_s * max(phases, 1) - (now - order.start_ns) / NS_PER_S)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _bracket(standing: Standing) -> str:
-    if standing.agents is not None and standing.standing != "unfinished":
-        return f"{standing.tier}: {standing.agents} {standing.standing}"
-    failing = f"fails at {standing.failing}" if standing.failing is not None else "no failure yet"
-    return f"{standing.tier}: passes at {standing.passing or '-'}, {failing}"
+        elapsed_s = (now_ns() - self._began_ns) / NS_PER_S
+        wanted = self._quota(Step(agents=order.agents, kind=order.kind, why="")).turns
+        self._observe(snapshot(collector, order, stage, wanted, self._standings, self._plan.rigor, now_ns(), elapsed_s))

@@ -35,6 +35,7 @@ from openagentperf.load.protocol import (
     pack,
 )
 from openagentperf.records.phase import PhaseFacts, PhaseOrder
+from openagentperf.records.progress import Stage
 from openagentperf.units import NS_PER_S, Ns, s_to_ns
 
 _START_S = 30.0
@@ -180,7 +181,7 @@ class Fleet:
             raise WorkerError("load workers", "one ended before it was set up", "", f"see {log}")
 
     def run(
-        self, order: PhaseOrder, folder: Path, quota: Quota, tick: Callable[[Collector, PhaseOrder, str], None]
+        self, order: PhaseOrder, folder: Path, quota: Quota, tick: Callable[[Collector, PhaseOrder, Stage], None]
     ) -> tuple[PhaseFacts, Collector]:
         """One phase from start to stop. `tick` is called about ten times a second with the stage's name."""
         self._revive()
@@ -197,7 +198,7 @@ class Fleet:
             self._poll(_TICK_S)
             now = now_ns()
             collector.poll()
-            stage = (
+            stage: Stage = (
                 "ramp"
                 if now < ramp_end_ns
                 else "settle"

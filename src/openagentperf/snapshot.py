@@ -1,0 +1,79 @@
+"""An open phase as a face shows it: figures of its measured turns so far, and how long all may still take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from openagentperf.load.collect import Collector
+from openagentperf.plan import Rigor
+from openagentperf.records.phase import PhaseOrder
+from openagentperf.records.progress import Progress, Stage
+from openagentperf.records.standing import Standing
+from openagentperf.score.columns import Turns
+from openagentperf.score.quantile import quantile_or_none
+from openagentperf.score.turn import pace, ttft_s
+from openagentperf.units import NS_PER_S, Ns, s_to_ns
+
+_ROWS = 2000
+"""Figures are of the last so many turns: a snapshot twice a second must not cost more as a phase of an hour goes on."""
+
+
+def snapshot(
+    collector: Collector,
+    order: PhaseOrder,
+    stage: Stage,
+    wanted_turns: int,
+    standings: Sequence[Standing],
+    rigor: Rigor,
+    now_ns: Ns,
+    elapsed_s: float,
+) -> Progress:
+    """See the module. `now_ns` is the host's monotonic clock, `elapsed_s` since the run's first phase."""
+    recent = Turns.from_rows([row for row in collector.rows[-_ROWS:] if row.due_ns >= order.window_opens_ns])
+    speeds = pace(recent)
+    started = min(order.agents, max(0, int((now_ns - order.start_ns) / NS_PER_S * order.spawn_per_s)))
+    window_ends_ns = order.window_opens_ns + s_to_ns(order.measure_s)
+    return Progress(
+        stage=stage,
+        phase=order.index,
+        kind=order.kind,
+        agents=order.agents,
+        active_agents=started if stage == "ramp" else order.agents,
+        measured_turns=collector.measured_turns,
+        wanted_turns=wanted_turns,
+        failed_turns=collector.failed_turns,
+        ttft_p95_s=_finite(quantile_or_none(ttft_s(recent), 0.95)),
+        speed_p25=_finite(quantile_or_none(speeds.speed[speeds.known], 0.25)),
+        elapsed_s=elapsed_s,
+        phase_left_s=max(0.0, (window_ends_ns - now_ns) / NS_PER_S),
+        run_left_s=max(0.0, rest_s(standings, rigor, order.agents) - max(0, now_ns - order.start_ns) / NS_PER_S),
+        last_error=next((f"{r.failure}: {r.detail}" for r in reversed(collector.rows[-50:]) if r.failure), ""),
+        brackets=tuple(_bracket(standing) for standing in standings),
+    )
+
+
+def rest_s(standings: Sequence[Standing], rigor: Rigor, agents: int) -> float:
+    """Seconds the phases still wanted may take, the open one included, each at the length of one with `agents` agents.
+
+    Tiers that have not failed yet share the ramp, so the longest of their searches counts once; bisections and certifications
+    of different tiers add up.
+    """
+    ramp_s = agents / rigor.spawn_per_s + rigor.settle_s
+    wanting = [s for s in standings if s.phases_left]
+    certifying = sum(min(s.phases_left, rigor.certify_phases) for s in wanting)
+    searching = [(s.failing is None, max(0, s.phases_left - rigor.certify_phases)) for s in wanting]
+    shared = max((phases for ramping, phases in searching if ramping), default=0)
+    own = sum(phases for ramping, phases in searching if not ramping)
+    return (shared + own) * (ramp_s + rigor.search_measure_s) + certifying * (ramp_s + rigor.measure_s)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _bracket(standing: Standing) -> str:
+    if standing.agents is not None and standing.standing != "unfinished":
+        return f"{standing.tier}: {standing.agents} {standing.standing}"
+    failing = f"fails at {standing.failing}" if standing.failing is not None else "no failure yet"
+    return f"{standing.tier}: passes at {standing.passing or '-'}, {failing}"
