@@ -180,7 +180,7 @@ def test_the_interval_solves_its_own_equation_away_from_the_middle() -> None:
 
 
 def test_phases_far_from_the_boundary_do_not_bend_the_line() -> None:
-    """A cliff: flat at a fifth of the limit up to 14 agents, then over it. Six phases within 1.5 of the boundary are left, and make the fit."""
+    """A cliff is no line: of twelve phases the six within a factor of 1.5 of the boundary make the fit."""
     near = on_a_line([12, 13, 14, 17, 18, 20], [0.0] * 6, crosses_at=15.5, slope=4.0)
     far = [attempt(10 + i, n, "pass", ttft_p95_s=9.5, speed_p25=3000.0) for i, n in enumerate([2, 2, 2, 4, 4, 4])]
     estimate = crossing(near + far, TIER)

@@ -92,7 +92,9 @@ async def test_kernel_stamps_tell_when_bytes_came_not_when_they_were_read():
         arrived.append(now_ns())
         while now_ns() < arrived[0] + 50_000_000:  # block the one loop that client and server share
             pass
-        await reader.read()  # close only after the client: a FIN would lend its own, later stamp to what it is queued behind
+        await (
+            reader.read()
+        )  # close only after the client: a FIN would lend its own, later stamp to what it is queued behind
 
     raw = await ask(handler)
     lags = memoryview(raw.lags_ns).cast("q")

@@ -86,7 +86,10 @@ def test_our_own_stamps_are_only_as_good_as_our_loop(lag_s: float, stamps: str, 
 
 @pytest.mark.parametrize(
     ("lag_s", "invalid"),
-    [(0.009, False), (0.011, True)],  # 120 tokens in 1 s: 120 / 0.989 is 1.335 more; allowed is 1 % of the measured 120, 1.2
+    [
+        (0.009, False),
+        (0.011, True),
+    ],  # 120 tokens in 1 s: 120 / 0.989 is 1.335 more; allowed is 1 % of the measured 120, 1.2
 )
 def test_speed_error_of_our_own_stamps(lag_s: float, invalid: bool) -> None:
     found = first(judged(spread(200), health=samples(lag_s=lag_s), stamps="user"))

@@ -122,6 +122,9 @@ class Workload(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A trajectory is cut before the first turn whose input + output is longer (by the corpus's own counts)."""
     max_output_tokens: Count = 16_384
     """`max_tokens` on the natural track."""
+    max_tool_delay_s: PositiveSeconds | None = None
+    """Longer tool delays are cut to this when the corpus is prepared, and counted in the result's notes. None: as recorded, up to hours
+    where a person had to approve a call (docs/methodology.md#workload)."""
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
     allow_rewritten_history: bool = False
     """Take trajectories whose history is not append-only without a declared compaction; they are marked in the card."""

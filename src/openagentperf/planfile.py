@@ -34,6 +34,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "corpus": ("workload", "corpus"),
     "track": ("workload", "track"),
     "max_context": ("workload", "max_context_tokens"),
+    "max_tool_delay": ("workload", "max_tool_delay_s"),
     "rigor": ("rigor",),
     "tiers": ("tiers",),
     "seed": ("seed",),
@@ -62,6 +63,7 @@ class Overrides(Struct, frozen=True, kw_only=True):
     corpus: str | None = None
     track: str | None = None
     max_context: int | None = None
+    max_tool_delay: float | None = None
     rigor: str | None = None
     tiers: str | None = None
     seed: int | None = None
@@ -71,7 +73,7 @@ class Overrides(Struct, frozen=True, kw_only=True):
     accelerators: int | None = None
     accelerator: str | None = None
 
-    def given(self) -> dict[str, str | int]:
+    def given(self) -> dict[str, str | int | float]:
         return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
 
 
@@ -93,6 +95,10 @@ def load(path: Path | None, overrides: Overrides = Overrides()) -> Plan:  # noqa
     for place in _PATHS:
         _resolve(wish, place, base)
     for name, value in overrides.given().items():
+        if isinstance(value, float) and not math.isfinite(value):  # of a file, tomlfile.parse says it
+            raise PlanError(
+                options[_dotted(_PLACES[name])], f"is {value}", "a finite number was needed", "write a number"
+            )
         _put(wish, _PLACES[name], value)
         _resolve(wish, _PLACES[name], Path())
     wish["tiers"] = tiers(wish.get("tiers", "agentperf"), Path() if overrides.tiers else base,
@@ -124,8 +130,11 @@ def read(path: Path) -> Plan:
 def dump(plan: Plan) -> bytes:
     """TOML with every field spelled out; `read` gives the equal plan back, and so does `load` for a plan that `load` made."""
     wish = msgspec.to_builtins(plan)
+    # TOML has no null: an absent key means None, as an absent table means the embedded target.
     if plan.endpoint is None:
-        del wish["endpoint"]  # TOML has no null; an absent table means the embedded target
+        del wish["endpoint"]
+    if plan.workload.max_tool_delay_s is None:
+        del wish["workload"]["max_tool_delay_s"]
     return ("# Every field of the plan as it was carried out, defaults included.\n" + tomli_w.dumps(wish)).encode()
 
 

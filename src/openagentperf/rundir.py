@@ -94,8 +94,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, record: msgspec.Struct) -> None:
-    """One JSON line, on disk when this returns."""
-    with storage_errors(path), path.open("ab") as file:
+    """One JSON line, on disk when this returns. What a crash or a full disk left of a line before it is cut off first."""
+    with storage_errors(path), path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
         file.write(msgspec.json.encode(record) + b"\n")
         file.flush()
         os.fsync(file.fileno())

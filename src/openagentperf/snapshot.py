@@ -30,7 +30,9 @@ def snapshot(
     elapsed_s: float,
 ) -> Progress:
     """See the module. `now_ns` is the host's monotonic clock, `elapsed_s` since the run's first phase."""
-    recent = Turns.from_rows([row for row in collector.rows[-_ROWS:] if row.due_ns >= order.window_opens_ns])
+    recent = Turns.from_rows(
+        [row for row in collector.rows[-_ROWS:] if row.due_ns >= order.window_opens_ns and row.failure != "aborted"]
+    )
     speeds = pace(recent)
     started = min(order.agents, max(0, int((now_ns - order.start_ns) / NS_PER_S * order.spawn_per_s)))
     window_ends_ns = order.window_opens_ns + s_to_ns(order.measure_s)

@@ -1,7 +1,10 @@
 """Rows to Parquet and back: a closed phase's tables, through rundir's atomic writer.
 
-`turns.parquet` has one column per field of records.turns.TurnRow, `client.parquet` one per field of ClientSample, `reads.parquet` one
-row per turn (same order) with two lists: `ns` (time of each read) and `bytes` (its length). Null is "never seen", on disk as in the structs.
+    turns.parquet    one column per field of records.turns.TurnRow
+    client.parquet   one column per field of records.turns.ClientSample
+    reads.parquet    one row per turn, in the order of turns.parquet: `ns` (time of each read) and `bytes` (its length), as lists
+
+Null is "never seen", on disk as in the structs.
 """
 
 from __future__ import annotations

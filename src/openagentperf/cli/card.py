@@ -34,7 +34,10 @@ def card_text(card: Card, width: int = 80) -> str:
     console.print(table)
     for title, shares in _makeup(card):
         console.print(f"{title}: {shares}")
-    console.print("AgentPerf: AA-AgentPerf's published figures; languages are at least 12, the others about as shown.")
+    console.print(
+        "AgentPerf: what Artificial Analysis published of its set (12 languages or more; the other figures are rounded). "
+        "Ratio: this set to that one."
+    )
     return "\n".join(line.rstrip() for line in page.getvalue().rstrip().split("\n"))
 
 
@@ -69,7 +72,7 @@ def _rows(card: Card) -> tuple[tuple[tuple[str, str], ...], ...]:
         ),
         (
             ("tool delay, median", ""),
-            ("tool delay, P95", NONE if delay is None else f"{delay.p95:.2f} s"),
+            ("tool delay, P95", NONE if delay is None else _seconds(delay.p95)),
             ("tool delay, shortest", ""),
             ("tool delay, longest", ""),
             ("turns without a recorded delay", _percent(card.tool_delay_missing)),
@@ -81,7 +84,9 @@ def _rows(card: Card) -> tuple[tuple[tuple[str, str], ...], ...]:
 
 
 def _makeup(card: Card) -> tuple[tuple[str, str], ...]:
-    counted = _shares(card.counted) + (f" (by {card.counter})" if card.counter and "estimated" in card.counted else "")
+    counted = _shares(card.counted) + (
+        f" (by {card.counter})" if card.counter and card.counted.keys() - {"recorded"} else ""
+    )
     cuts = ", ".join(f"{kind} {count:,}" for kind, count in card.cuts.items()) or "none"
     return (
         ("languages", _shares(card.languages)),
@@ -98,7 +103,7 @@ def _value(row: Comparison, value: float | None) -> str:
     if row.unit == "tokens":
         return _tokens(value)
     if row.unit == "s":
-        return f"{value:.2f} s"
+        return _seconds(value)
     return f"{value:.2f}" if value != round(value) else f"{value:,.0f}"
 
 
@@ -106,9 +111,14 @@ def _tokens(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f} tokens"
 
 
+def _seconds(value: float) -> str:
+    return f"{value:,.2f} s"
+
+
 def _percent(share: float | None) -> str:
     return NONE if share is None else f"{share:.1%}"
 
 
 def _shares(shares: dict[str, float]) -> str:
-    return ", ".join(f"{name} {share:.0%}" if share >= 0.005 else f"{name} <1%" for name, share in shares.items())
+    whole = {name: f"{share:.0%}" for name, share in shares.items()}
+    return ", ".join(f"{name} {'<1%' if percent == '0%' else percent}" for name, percent in whole.items())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -25,7 +27,7 @@ Out: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 _NAMED = 10
-"""Skipped lines named on a terminal; --json names them all."""
+"""Reasons for skipping named on a terminal; --json names every line."""
 
 
 @app.command("import")
@@ -35,18 +37,22 @@ def import_(
     format: Annotated[
         str | None, typer.Option(metavar="NAME", help="Format of all files. Default: told from their content.")
     ] = None,
+    licence: Annotated[
+        str, typer.Option(metavar="SPDX", help="Licence of the recordings' text, for the card; no format records it.")
+    ] = "",
     json: Json = False,
 ) -> int:
     """Read recordings of coding agents into a native set.
 
     A line that cannot be used is counted, named and left out; a file that yields nothing is an error.
     """
-    report = import_paths(paths, out, format)
+    report = import_paths(paths, out, format, licence)
     if json:
         say_json(report)
         return 0
-    _say_import(report, out)
+    say("\n".join(_import_lines(report, _width())))
     _note_skipped(report.skipped)
+    _note_next(out)
     return 0
 
 
@@ -68,7 +74,7 @@ def build(
         say_json(card)
     else:
         say(card_text(card, _width()))
-        note(f"written to {out}")
+        _note_next(out)
     return 0
 
 
@@ -84,31 +90,57 @@ def card_(
         return 0
     say(card_text(described.card, _width()))
     for line in described.notes:
-        say(f"note: {line}")
+        say("\n".join(_wrapped(f"note: {line}", _width())))
     _note_skipped(described.skipped)
     return 0
 
 
-def _say_import(report: ImportReport, out: Path) -> None:
-    say(f"trajectories {report.trajectories:,}, turns {report.turns:,}, files {report.files:,}; written to {out}")
-    say(f"tokens: {report.input_tokens:,} in, {report.output_tokens:,} out (sums over all turns)")
-    say("formats: " + ", ".join(f"{name} {count:,}" for name, count in report.formats.items()))
-    say("languages: " + ", ".join(f"{name or 'unknown'} {count:,}" for name, count in report.languages.items()))
+def _import_lines(report: ImportReport, width: int) -> list[str]:
+    """What an import found, did and left for the reader to decide."""
+    listed = [
+        f"trajectories {report.trajectories:,}, turns {report.turns:,}, from files {report.files:,}",
+        f"tokens {report.input_tokens:,} in, {report.output_tokens:,} out (sums over all turns)",
+        "formats: " + ", ".join(f"{name} {count:,}" for name, count in report.formats.items()),
+        "languages: " + ", ".join(f"{name or 'unknown'} {count:,}" for name, count in report.languages.items()),
+    ]
+    lines = [line for text in listed for line in _wrapped(text, width)]
+    if report.noted:
+        lines.append("filled in, changed or left out:")
+    for noted in report.noted:
+        each = f"{noted.least:,}" if noted.least == noted.most else f"{noted.least:,} to {noted.most:,}"
+        lines += _wrapped(f"  in {noted.trajectories:,} trajectories: {each} {noted.what}", width)
     if report.rewritten:
-        first = report.rewritten[0]
-        say(
-            f"{len(report.rewritten):,} turns rewrite history without declaring it (the first: {first.trajectory}, turn {first.turn}): "
-            "a run refuses these trajectories unless workload.allow_rewritten_history is set"
+        first, names = report.rewritten[0], {row.trajectory for row in report.rewritten}
+        lines += _wrapped(
+            f"turns that rewrite history without declaring it: {len(report.rewritten):,}, in trajectories: {len(names):,} (the first: "
+            f"{first.trajectory}, turn {first.turn}). A run leaves these trajectories out unless workload.allow_rewritten_history is set.",
+            width,
         )
+    return lines
 
 
 def _note_skipped(skipped: Sequence[Skipped]) -> None:
-    if skipped:
-        note(f"{len(skipped):,} skipped:")
-    for line in skipped[:_NAMED]:
-        note(f"  {line.where}: {line.why}")
-    if len(skipped) > _NAMED:
-        note(f"  and {len(skipped) - _NAMED:,} more (--json names them all)")
+    """A line a reason, most common first: a folder of 200 licences and pictures must not hide the one cut line."""
+    if not skipped:
+        return
+    note(f"skipped: {len(skipped):,} (--json names them all)")
+    reasons: dict[str, list[str]] = {}
+    for row in skipped:
+        reasons.setdefault(row.why, []).append(row.where)
+    for why, places in sorted(reasons.items(), key=lambda reason: -len(reason[1]))[:_NAMED]:
+        more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+        note(f"  {why}: {places[0]}{more}")
+    if len(reasons) > _NAMED:
+        note(f"  and {len(reasons) - _NAMED:,} more reasons")
+
+
+def _note_next(out: Path) -> None:
+    folder = shlex.quote(str(out))
+    note(f"written to {out}. Next: openagentperf corpus card {folder}, or openagentperf run --corpus {folder} ...")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def _width() -> int:

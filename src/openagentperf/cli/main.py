@@ -59,7 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     except OpenAgentPerfError as error:
         return _report(error, json)
     except _Misused as error:
-        return _report(UsageError("openagentperf", _text(error), "", "openagentperf --help lists what there is"), json)
+        context = getattr(error, "ctx", None)
+        command = "openagentperf" if context is None else context.command_path
+        return _report(UsageError(command, _text(error), "", f"{command} --help lists what there is"), json)
     except typer.Abort:
         return Interrupted.exit_code
     except Exception as error:  # noqa: BLE001 - the last net: a person gets a sentence, the traceback goes to a file

@@ -27,7 +27,7 @@ def _option(kind: object, metavar: str | None, help_text: str) -> object:
     return Annotated[kind, typer.Option(metavar=metavar, help=help_text)]
 
 
-_text, _number = str | None, int | None
+_text, _number, _amount = str | None, int | None, float | None
 
 OVERRIDES: dict[str, object] = {
     "endpoint": _option(_text, "URL", "Base URL with /v1. Without it: the embedded target, a small simulated node on loopback."),
@@ -39,6 +39,7 @@ OVERRIDES: dict[str, object] = {
     "corpus": _option(_text, "PATH", "A profile (demo, agentperf), a folder of `corpus import`, a compiled corpus, or recordings."),
     "track": _option(Track | None, None, "natural: the model stops by itself. exact: ignore_eos, the recorded length. Never mixed."),
     "max_context": _option(_number, "TOKENS", "Cut a trajectory before its first turn that is longer than this."),
+    "max_tool_delay": _option(_amount, "SECONDS", "Cut longer tool delays to this, and say how many. Default: as recorded."),
     "seed": _option(_number, "N", "Seeds order, starting points and the delays that a recording lacks."),
     "rigor": _option(_text, "quick|standard", "Minutes and preliminary, or hours and certified."),
     "tiers": Tiers,
@@ -52,7 +53,7 @@ OVERRIDES: dict[str, object] = {
 def takes_overrides(command: Callable[..., int]) -> Callable[..., int]:
     """Replace the parameter `overrides` of a command by the options above.
 
-    typer reads a command's signature; a signature of fifteen parameters written out twice drifts apart.
+    typer reads a command's signature; sixteen parameters written out twice drift apart.
     """
     own = list(inspect.signature(command, eval_str=True).parameters.values())
     at = next(i for i, parameter in enumerate(own) if parameter.name == "overrides")

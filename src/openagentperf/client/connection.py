@@ -233,7 +233,9 @@ class Connection:
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except httptools.HttpParserCallbackError:
+            raise  # ours, from the owner's `ended`: swallowed, it would leave a lane that never sends again
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self.busy:  # else: complete, and garbage behind it
                 self._die("malformed", f"not HTTP/1.1: {error}")
 
@@ -261,18 +263,21 @@ class Connection:
         """Called by httptools inside feed_data."""
         parser = self._parser
         assert parser is not None
+        if not self.busy:  # a second response in one read would end a turn that has not been sent, before it is due
+            return
         self.status = parser.get_status_code()
         if self.status < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
             return
         self.busy = False
         self.idle_since_ns = now_ns()
-        keep = parser.should_keep_alive()
-        if not keep:
+        if self._out or not parser.should_keep_alive():  # a next request behind half a body would be read as its rest
             self.close()
         self._owner.ended(self, "", "")
 
     def _eof(self) -> None:
         if self.busy and self.chunks and _ends_by_closing(self.chunks[0]):
+            assert self._parser is not None
+            self.status = self._parser.get_status_code()
             self.busy = False
             self.close()
             self._owner.ended(self, "", "")

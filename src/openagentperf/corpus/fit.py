@@ -47,15 +47,29 @@ def cut(trajectory: Trajectory, max_context_tokens: int) -> Trajectory | None:
     return trajectory
 
 
+def shorten_delays(trajectory: Trajectory, limit_ns: Ns) -> tuple[Trajectory, int]:
+    """The trajectory with every recorded tool delay above `limit_ns` cut to it, and how many that were."""
+    long = sum(turn.tool_delay_ns is not None and turn.tool_delay_ns > limit_ns for turn in trajectory.turns)
+    if not long:
+        return trajectory, 0
+    turns = tuple(
+        msgspec.structs.replace(turn, tool_delay_ns=limit_ns)
+        if turn.tool_delay_ns is not None and turn.tool_delay_ns > limit_ns
+        else turn
+        for turn in trajectory.turns
+    )
+    return msgspec.structs.replace(trajectory, turns=turns), long
+
+
 def missing_delays(trajectory: Trajectory) -> int:
     """How many tool delays `with_delays` would draw."""
     return sum(turn.tool_delay_ns is None for turn in trajectory.turns[:-1])
 
 
-def with_delays(trajectory: Trajectory, seed: int) -> Trajectory:
+def with_delays(trajectory: Trajectory, seed: int, cap_ns: Ns = DELAY_CAP_NS) -> Trajectory:
     """The trajectory with a drawn delay wherever the recording has none; recorded ones stay as they are.
 
-        delay = LogNormal(median 1 s, sigma 1.3), within 0.1 .. 60 s
+        delay = LogNormal(median 1 s, sigma 1.3), within 0.1 s .. cap_ns (60 s); a cap below 0.1 s wins
 
     Drawn from (seed, trajectory id, turn): the same turn waits as long in every run of the seed, whatever else is in the corpus. The
     last answer has nothing to wait for, so that its delay, where none is recorded, stays None (0 s in the compiled form).
@@ -64,12 +78,12 @@ def with_delays(trajectory: Trajectory, seed: int) -> Trajectory:
         return trajectory
     inner, last = trajectory.turns[:-1], trajectory.turns[-1]
     turns = tuple(
-        turn if turn.tool_delay_ns is not None else _with_delay(turn, seed, trajectory.id, k)
+        turn if turn.tool_delay_ns is not None else _with_delay(turn, seed, trajectory.id, k, cap_ns)
         for k, turn in enumerate(inner)
     )
     return msgspec.structs.replace(trajectory, turns=(*turns, last))
 
 
-def _with_delay(turn: Turn, seed: int, trajectory_id: str, k: int) -> Turn:
+def _with_delay(turn: Turn, seed: int, trajectory_id: str, k: int, cap_ns: Ns) -> Turn:
     drawn = s_to_ns(Stream(seed, "tool-delay", trajectory_id, k).lognormal(DELAY_MEDIAN_S, DELAY_SIGMA))
-    return msgspec.structs.replace(turn, tool_delay_ns=min(max(drawn, DELAY_FLOOR_NS), DELAY_CAP_NS))
+    return msgspec.structs.replace(turn, tool_delay_ns=min(max(drawn, DELAY_FLOOR_NS), cap_ns))

@@ -131,6 +131,11 @@ class Compiled:
         """Tool delay after turn k of trajectory t."""
         return self._columns[6][self._row(t, k)]
 
+    @property
+    def longest_delay_ns(self) -> Ns:
+        """The longest tool delay of all turns; 0 for a corpus without any."""
+        return max(self._columns[6], default=0)
+
     def tools(self, t: int) -> memoryview:
         """The JSON array of the tools that trajectory t offers at every turn; empty where it offers none."""
         return self._view[self._tools_start[t] : self._tools_end[t]]

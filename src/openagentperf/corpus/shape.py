@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from openagentperf.corpus.formats.languages import of_extension
 from openagentperf.corpus.profiles import PROFILES, LogNormal, Profile
 from openagentperf.corpus.text.harness import Harness
+from openagentperf.corpus.text.pool import GRAMMARS
 from openagentperf.corpus.text.session import Session
 from openagentperf.corpus.tokens import Counter
 from openagentperf.errors import CorpusError, PlanError
@@ -96,7 +98,7 @@ def generate(
             format=f"generated:{profile.name}",
             source=f"profile {profile.name}, seed {seed}, tokens by {counter}",
             licence="Apache-2.0",
-            language=shape.language,
+            language=of_extension(GRAMMARS[shape.language].extension),
             harness=harness.name,
         )
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from openagentperf.corpus.detect import IMPORTERS, detect
+from openagentperf.corpus.formats.mend import counted
+from openagentperf.corpusjobs.recordings import read_recordings
 from openagentperf.corpusjobs.store import write_set
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Skipped, Trajectory
-
-_NOT_DATA = frozenset({"licenses", "license", "licence", "readme", "sources", "index", "notice", "copying"})
-"""Stems that lie beside recordings: texts about them, and indexes of them."""
 
 
 class Rewrite(Struct, frozen=True):
@@ -24,6 +22,16 @@ class Rewrite(Struct, frozen=True):
 
     trajectory: str
     turn: int
+
+
+class Noted(Struct, frozen=True):
+    """One thing that importers filled in, changed or left out, over the trajectories where it happened."""
+
+    what: str
+    trajectories: int
+    least: int
+    """The smallest number of a trajectory: `what` reads on from it."""
+    most: int
 
 
 class ImportReport(Struct, frozen=True, kw_only=True):
@@ -40,35 +48,27 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     """Trajectories by format."""
     languages: dict[str, int]
     """Trajectories by main language; "" where unknown."""
+    noted: tuple[Noted, ...]
+    """What was filled in, changed or left out, by kind; each trajectory's own notes stand in the set."""
     skipped: tuple[Skipped, ...]
     """Lines, records and files that were not used, and why."""
     rewritten: tuple[Rewrite, ...]
     """Undeclared rewrites: `prepare` refuses these trajectories unless the plan allows them."""
 
 
-def import_paths(paths: Sequence[Path], out: Path, format: str | None) -> ImportReport:
+def import_paths(paths: Sequence[Path], out: Path, format: str | None, licence: str = "") -> ImportReport:
     """Read `paths`, write the native set to the folder `out`, one file in memory at a time.
 
-    format  name of an importer, or None to tell each file's format from its content
+    format   name of an importer, or None to tell each file's format from its content
+    licence  SPDX id of the recordings' text, for trajectories that do not say; no format does
 
-    A folder is searched through; what it holds besides recordings is listed as skipped. CorpusError: a path that is not there,
-    an unknown format, a file named in `paths` that yields nothing, or nothing usable at all. Nothing is written then.
+    CorpusError: no path, or one that yields nothing (corpusjobs.recordings says when), or an unknown format. Nothing is written then.
     """
-    if format is not None and format not in IMPORTERS:
-        raise CorpusError(
-            f"format `{format}`", "unknown", f"one of {', '.join(IMPORTERS)} is needed", "name one, or none"
-        )
-    job = _Job(format)
-    stream = job.trajectories(paths)
-    first = next(stream, None)
-    if first is None:
-        where = ", ".join(map(str, paths)) or "no path"
-        seen = f"nothing usable in it ({len(job.skipped)} skipped)"
-        if job.skipped:
-            seen += f"; the first: {job.skipped[0].where}: {job.skipped[0].why}"
-        raise CorpusError(
-            where, seen, f"recordings were needed: {', '.join(IMPORTERS)}", "name a file or folder of them"
-        )
+    if not paths:
+        raise CorpusError("import", "has no path", "a file or folder of recordings is needed", "name one")
+    job = _Job(licence)
+    stream = job.passing(itertools.chain.from_iterable(read_recordings(path, job.skipped, format) for path in paths))
+    first = next(stream)  # before anything is written: a wish that cannot be carried out leaves no empty folder
     write_set(out, itertools.chain((first,), stream))
     return job.report()
 
@@ -76,98 +76,60 @@ def import_paths(paths: Sequence[Path], out: Path, format: str | None) -> Import
 class _Job:
     """Counts what goes by."""
 
-    def __init__(self, format: str | None) -> None:
+    def __init__(self, licence: str) -> None:
         self.skipped: list[Skipped] = []
-        self._format = format
-        self._files = 0
+        self._licence = licence
         self._turns = 0
         self._input = 0
         self._output = 0
+        self._files: set[str] = set()
         self._formats: Counter[str] = Counter()
         self._languages: Counter[str] = Counter()
         self._rewritten: list[Rewrite] = []
+        self._noted: dict[str, list[int]] = {}
         self._ids: set[str] = set()
 
-    def trajectories(self, paths: Sequence[Path]) -> Iterator[Trajectory]:
-        """All trajectories of all paths, their ids made unique."""
-        for path in paths:
-            if path.is_dir():
-                for file in sorted(path.rglob("*")):
-                    if file.is_file():
-                        yield from self._found(file, path)
-            else:
-                yield from self._counted(self._named(path))
+    def passing(self, stream: Iterable[Trajectory]) -> Iterator[Trajectory]:
+        """All of them, their ids made unique."""
+        for recorded in stream:
+            trajectory = msgspec.structs.replace(
+                recorded, id=self._unique(recorded.id), licence=recorded.licence or self._licence
+            )
+            self._files.add(trajectory.source)
+            self._formats[trajectory.format] += 1
+            self._languages[trajectory.language] += 1
+            self._turns += len(trajectory.turns)
+            for index, turn in enumerate(trajectory.turns):
+                self._input += turn.input_tokens
+                self._output += turn.output_tokens
+                if turn.cut == "undeclared":
+                    self._rewritten.append(Rewrite(trajectory.id, index))
+            for note in trajectory.notes:
+                number, what = counted(note)
+                self._noted.setdefault(what, []).append(number)
+            yield trajectory
 
     def report(self) -> ImportReport:
         return ImportReport(
-            files=self._files,
+            files=len(self._files),
             trajectories=self._formats.total(),
             turns=self._turns,
             input_tokens=self._input,
             output_tokens=self._output,
             formats=dict(sorted(self._formats.items())),
             languages=dict(sorted(self._languages.items())),
+            noted=tuple(
+                Noted(what, len(numbers), min(numbers), max(numbers)) for what, numbers in sorted(self._noted.items())
+            ),
             skipped=tuple(self.skipped),
             rewritten=tuple(self._rewritten),
         )
 
-    def _named(self, path: Path) -> Iterator[Trajectory]:
-        """A file that the caller named: it must give something."""
-        data = _bytes_of(path)
-        source = path.as_posix()
-        name = self._format or detect(data, source)
-        if name is None:
-            raise CorpusError(
-                source,
-                "a format that is not known",
-                f"one of {', '.join(IMPORTERS)} was needed",
-                "name it with --format",
-            )
-        return IMPORTERS[name](data, source, self.skipped)
-
-    def _found(self, file: Path, root: Path) -> Iterator[Trajectory]:
-        """A file that lay in a named folder: if it gives nothing, that is a row of `skipped`."""
-        source = file.as_posix()
-        inner = file.relative_to(root)
-        if any(Path(part).stem.lower() in _NOT_DATA for part in inner.parts):
-            self.skipped.append(Skipped(source, "not a recording, by its name"))
-            return
-        try:
-            yield from self._counted(self._named(file))
-        except CorpusError as error:
-            self.skipped.append(Skipped(source, f"{error.found}, {error.needed}" if error.needed else error.found))
-
-    def _counted(self, stream: Iterator[Trajectory]) -> Iterator[Trajectory]:
-        some = False
-        for trajectory in stream:
-            unique = self._unique(trajectory)
-            some = True
-            self._formats[unique.format] += 1
-            self._languages[unique.language] += 1
-            self._turns += len(unique.turns)
-            for index, turn in enumerate(unique.turns):
-                self._input += turn.input_tokens
-                self._output += turn.output_tokens
-                if turn.cut == "undeclared":
-                    self._rewritten.append(Rewrite(unique.id, index))
-            yield unique
-        self._files += some
-
-    def _unique(self, trajectory: Trajectory) -> Trajectory:
-        """The trajectory under an id that this set does not hold yet: `id`, `id~2`, `id~3`, ..."""
-        name = trajectory.id
-        number = 1
+    def _unique(self, wish: str) -> str:
+        """An id that this set does not hold yet: `id`, `id~2`, `id~3`, ..."""
+        name, number = wish, 1
         while name in self._ids:
             number += 1
-            name = f"{trajectory.id}~{number}"
+            name = f"{wish}~{number}"
         self._ids.add(name)
-        return trajectory if name == trajectory.id else msgspec.structs.replace(trajectory, id=name)
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CorpusError(
-            str(path), f"cannot be read ({error.strerror})", "a file or folder is needed", "check it"
-        ) from error
+        return name

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,18 +10,17 @@ from msgspec import Struct
 
 from openagentperf import rundir
 from openagentperf.corpus import shape, tokens
-from openagentperf.corpus.card import CardMaker
 from openagentperf.corpus.compiler import CompileOptions, compile_corpus
-from openagentperf.corpus.fit import cut, fault, missing_delays, with_delays
 from openagentperf.corpus.layout import SUFFIX
-from openagentperf.corpus.prefix import prove
 from openagentperf.corpusfile import is_compiled, open_corpus
+from openagentperf.corpusjobs.fitting import Fitting
 from openagentperf.corpusjobs.recordings import read_recordings
 from openagentperf.corpusjobs.store import is_native, read_set
-from openagentperf.errors import CorpusError, OpenAgentPerfError
+from openagentperf.errors import CorpusError
 from openagentperf.plan import Workload
 from openagentperf.records.card import Card
 from openagentperf.records.trajectory import Skipped, Trajectory
+from openagentperf.units import ns_to_s, s_to_ns
 from openagentperf.wire.chat import encode_message
 
 DIALECT = "chat"
@@ -32,7 +30,7 @@ class About(Struct, frozen=True, kw_only=True):
     """What a compiled file says about itself (JSON): whoever gets the file alone can still print its card."""
 
     card: Card
-    """Of the trajectories as compiled (cut to the context), with delays as recorded: drawn ones are counted in the notes."""
+    """Of the trajectories as compiled (cut to the context, delays to `max_tool_delay_s`); drawn delays are only counted in the notes."""
     notes: tuple[str, ...] = ()
 
 
@@ -44,7 +42,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     digest: str
     card: Card
     notes: tuple[str, ...]
-    """What was cut, left out or drawn, with numbers."""
+    """What was cut, left out or drawn, with numbers; for the result."""
     skipped: tuple[Skipped, ...]
     """Lines, files and trajectories that could not be used, each with its reason."""
 
@@ -55,8 +53,9 @@ def prepare(workload: Workload, seed: int, folder: Path) -> Prepared:
     workload.corpus is a generator profile (which wins over a file of that name: write ./demo for the file), a compiled file, a native set
     (folder or file), or recordings (a file or a folder, told apart by their content).
 
-    Every trajectory is cut to `max_context_tokens`, proven to have a byte-stable prefix, given the delays it lacks, and encoded. The same
-    corpus, plan and seed give the same bytes, so that preparing again replaces the file by its equal.
+    Every trajectory is cut to `max_context_tokens`, proven to have a byte-stable prefix, its delays cut to `max_tool_delay_s` and drawn
+    where it lacks them, and encoded. The same corpus, plan and seed give the same bytes, so that preparing again replaces the file by its
+    equal.
 
     CorpusError where nothing is there, nothing is usable, or a compiled file is broken or does not fit the plan. StorageError where the
     folder cannot be written.
@@ -65,7 +64,7 @@ def prepare(workload: Workload, seed: int, folder: Path) -> Prepared:
     if workload.corpus not in shape.PROFILES and (path.suffix == SUFFIX or is_compiled(path)):
         return _take(path, workload)
     skipped: list[Skipped] = []
-    fitting = _Fitting(workload, seed, skipped)
+    fitting = Fitting(workload, seed, skipped)
     about: list[About] = []
 
     def describe() -> bytes:
@@ -119,6 +118,14 @@ def _take(path: Path, workload: Workload) -> Prepared:
             f"workload.max_context_tokens allows {workload.max_context_tokens}",
             "raise it, or prepare from the recordings, which are then cut",
         )
+    limit_s = workload.max_tool_delay_s
+    if limit_s is not None and compiled.longest_delay_ns > s_to_ns(limit_s):
+        raise CorpusError(
+            str(path),
+            f"has a tool delay of {ns_to_s(compiled.longest_delay_ns):,.1f} s",
+            f"workload.max_tool_delay_s allows {limit_s:g} s",
+            "raise it, or prepare from the recordings, whose delays are then cut",
+        )
     try:
         about = msgspec.json.decode(compiled.about, type=About)
     except msgspec.DecodeError as error:
@@ -126,91 +133,3 @@ def _take(path: Path, workload: Workload) -> Prepared:
             str(path), f"has no readable card ({error})", "every compiled corpus carries one", "compile it again"
         ) from error
     return Prepared(path=path, digest=compiled.digest, card=about.card, notes=about.notes, skipped=())
-
-
-class _Fitting:
-    """Passes on the trajectories that can be replayed, fitted to the plan, and keeps count of the rest."""
-
-    def __init__(self, workload: Workload, seed: int, skipped: list[Skipped]) -> None:
-        self._workload, self._seed, self._skipped = workload, seed, skipped
-        self._count: Counter[str] = Counter()
-        self.maker = CardMaker("estimate")
-
-    def passing(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
-        limit = self._workload.max_context_tokens
-        count = self._count
-        for whole in trajectories:
-            count["read"] += 1
-            if why := fault(whole):
-                count["broken"] += 1
-                self._skip(whole, why)
-                continue
-            trajectory = cut(whole, limit)
-            if trajectory is None:
-                count["too long"] += 1
-                continue
-            count["shortened"] += trajectory is not whole
-            count["turns cut"] += len(whole.turns) - len(trajectory.turns)
-            if not self._stable(trajectory):
-                continue
-            count["passed"] += 1
-            count["delays drawn"] += missing_delays(trajectory)
-            self.maker.add(trajectory)
-            yield with_delays(trajectory, self._seed)
-        if not count["passed"]:
-            raise self._nothing_left()
-
-    def _stable(self, trajectory: Trajectory) -> bool:
-        """Whether the prefix is stable, or broken only where that is declared or allowed."""
-        proof = prove(trajectory, encode_message)
-        if proof.encoder:
-            raise OpenAgentPerfError(
-                trajectory.id,
-                f"turn {proof.encoder[0].turn} encodes messages of the turn before to other bytes",
-                "equal messages must give equal bytes",
-                "report this with the recording",
-            )
-        if not proof.undeclared:
-            return True
-        if self._workload.allow_rewritten_history:
-            self._count["marked"] += 1
-            self._count["rewrites"] += len(proof.undeclared)
-            return True
-        first = proof.undeclared[0]
-        self._count["refused"] += 1
-        self._skip(
-            trajectory,
-            f"turn {first.turn} rewrites its history without declaring it (of {first.of_bytes} bytes {first.kept_bytes} "
-            "stay as they were): set workload.allow_rewritten_history to take it as it is",
-        )
-        return False
-
-    def _skip(self, trajectory: Trajectory, why: str) -> None:
-        self._skipped.append(Skipped(f"{trajectory.source or self._workload.corpus}, {trajectory.id}", why))
-
-    def notes(self) -> tuple[str, ...]:
-        count, limit = self._count, self._workload.max_context_tokens
-        lines = {
-            "shortened": f"{{}} trajectories were cut to {limit} tokens of context ({count['turns cut']} turns left out)",
-            "too long": f"{{}} trajectories were left out: their first turn is longer than {limit} tokens",
-            "refused": "{} trajectories were left out: they rewrite their history without declaring it",
-            "marked": f"{{}} trajectories, taken as they are, rewrite their history {count['rewrites']} times undeclared",
-            "delays drawn": "{} tool delays that the recordings lack were drawn (log-normal, median 1 s, sigma 1.3, 0.1 to 60 s)",
-        }
-        return tuple(text.format(count[name]) for name, text in lines.items() if count[name])
-
-    def _nothing_left(self) -> CorpusError:
-        count = self._count
-        reasons = (
-            (count["broken"], "broken", "import the recordings anew"),
-            (count["too long"], "too long for the context", "raise workload.max_context_tokens"),
-            (count["refused"], "rewriting their history undeclared", "set workload.allow_rewritten_history"),
-        )
-        found = ", ".join(f"{number} {why}" for number, why, _ in reasons if number)
-        fixes = [fix for number, _, fix in reasons if number] or ["import or build trajectories"]
-        return CorpusError(
-            self._workload.corpus,
-            f"leaves no trajectory to replay ({count['read']} read" + (f": {found})" if found else ")"),
-            "at least one is needed",
-            ", or ".join(fixes),
-        )

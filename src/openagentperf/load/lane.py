@@ -140,14 +140,15 @@ class Lane:
     def lost(self, connection: Connection, failure: Failure, detail: str) -> None:
         if connection is not self._conn:
             return
-        opened = connection.requests > 0 or connection.idle_since_ns > 0
         self._conn = None
         if self.turn is None or self._host.stopping:
             return
         if not self._due_passed:
-            if opened:  # closed by the server while idle
+            if connection.requests:  # closed by the server while idle
                 self._dial_for(self.turn.due_ns)
-            return  # a dial ahead of time that failed is tried once more when the turn is due
+            # A dial ahead of time that failed, or was closed at once, is tried once more when the turn is due: tried
+            # again at once, a balancer without a backend would be dialled thousands of times a second.
+            return
         self._finish(connection, failure, detail)
 
     # -- after a turn ------------------------------------------------------------------------------------------------------

@@ -52,7 +52,9 @@ class Worker:
         self._address = resolve(setup.url)
         self._context = tls_context(setup.ca_file) if self._address.tls else None
         self._clock = Clock()
-        self._corpus = open_corpus(Path(setup.corpus))
+        self._corpus = open_corpus(
+            Path(setup.corpus), verify=False
+        )  # the parent has: 1 s a GB, not once more in each worker
         self._head = request_head(self._address, "POST", "/chat/completions", setup.headers)
         self._phase: WorkerPhase | None = None
 

@@ -69,7 +69,7 @@ class Card(Struct, frozen=True, kw_only=True):
     licences: dict[str, float]
     """Share of trajectories by SPDX id of their text's licence."""
     counted: dict[str, float]
-    """Share of turns by where their token counts come from: `recorded` or `estimated`."""
+    """Share of turns by where their token counts come from: `recorded`, `output estimated` or `estimated` (records.trajectory.Turn)."""
     counter: str = ""
     """What counted the estimated turns' tokens: `estimate` (3.5 bytes a token) or a tokenizer's name; "" where not known."""
     published: tuple[Comparison, ...]

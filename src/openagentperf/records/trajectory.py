@@ -49,8 +49,9 @@ class Turn(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Tokens of the recorded answer, reasoning included; >= 1. The length asked for on the `exact` track."""
     input_tokens: int
     """Tokens of the whole request."""
-    counted: Literal["recorded", "estimated"] = "estimated"
-    """Where both counts come from: the provider's usage, or text length (corpus.tokens)."""
+    counted: Literal["recorded", "output estimated", "estimated"] = "estimated"
+    """Where the counts come from: the provider's usage, or text length (corpus.tokens). `output estimated`: only the input is recorded,
+    as in Claude Code's files before 2.1.200, which hold the output count that stood in the stream's first event."""
     cached_tokens: int | None = None
     """Of the input, served from the provider's prefix cache; None where the recording does not say."""
     tool_calls: int = 0

@@ -91,13 +91,15 @@ def client_error(view: View, tier: Tier, rigor: Rigor, told: tuple[Reading, ...]
             f"at most {rigor.max_failure_share:.3g} of all may: give the client more CPU, or look for what stopped it"
         )
     if told is not None:
-        # Of the limit or of what was measured, whichever is more: at one agent a node that runs 25 times as fast as the limit was thrown out
-        # for an error of 0.08 % of its own speed. Near the limit, where it matters, the two are one; flips() covers the rest.
+        # Of the limit or of what was measured, whichever is more: at one agent a node that runs 25 times as fast as the limit
+        # was thrown out for an error of 0.08 % of its own speed. Near the limit, where it matters, the two are one; flips()
+        # covers the rest.
         off, allowed = speed_error(told), rigor.client_error * max(tier.output_speed, told[0].speed_p25)
         if off > allowed:
             reasons.append(
-                f"late reads may have moved P25 output speed by {off:.4g} tokens/s, at most {allowed:.4g} is allowed for a limit of "
-                f"{tier.output_speed:g} and a measured {told[0].speed_p25:.4g}: give the client more CPU or more workers, or use a host with kernel receive stamps"
+                f"late reads may have moved P25 output speed by {off:.4g} tokens/s, at most {allowed:.4g} is allowed for a "
+                f"limit of {tier.output_speed:g} and a measured {told[0].speed_p25:.4g}: give the client more CPU or more "
+                "workers, or use a host with kernel receive stamps"
             )
     return reasons
 

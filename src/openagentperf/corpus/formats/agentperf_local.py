@@ -60,8 +60,8 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
     if is_manifest(data):
         raise CorpusError(
             source,
-            "a manifest of traces",
-            "a trace was needed",
+            "is a manifest: it lists traces and holds none",
+            "a trace is needed",
             "import the trace files that it lists, or their folder",
         )
     conversations: dict[str, dict[int, tuple[str, Line]]] = {}
@@ -83,8 +83,8 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
     if not found:
         raise CorpusError(
             source,
-            "no usable request",
-            "lines with `messages` were needed",
+            "holds no usable request",
+            "lines with `messages` are needed",
             "check that it is an agentperf-local trace",
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from openagentperf.corpus.formats import claude_blocks, injected
 from openagentperf.corpus.formats.claude_blocks import Answer
@@ -46,7 +47,10 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
             yield trajectory
     if not found:
         raise CorpusError(
-            source, "no answered request", "assistant lines were needed", "check that it is a Claude Code session file"
+            source,
+            "holds no answered request",
+            "assistant lines are needed",
+            "check that it is a Claude Code session file",
         )
 
 
@@ -93,7 +97,7 @@ class _Session:
             return None
         session = next((node.session for node in self._chain if node.session), source)
         last = self._turns[-1]
-        if last.counted == "recorded":
+        if last.counted != "estimated":
             share = round(100 * sum(map(estimate_message, self._history[: self._mark])) / last.input_tokens)
             # Signed thinking stays in the provider's context but not in the file; engines get the text that is there.
             self._notes["per cent of the last request's recorded tokens are there as text"] = share
@@ -117,15 +121,17 @@ class _Session:
             self._open(answer)
         base = self._mark if self._keep is None else self._keep
         output = max(1, answer.output_tokens, answer.visible_tokens)
+        known = answer.input_tokens > 0
+        counted: Literal["recorded", "output estimated", "estimated"] = "recorded" if known else "estimated"
         if answer.visible_tokens > answer.output_tokens:
             self._notes["output counts below the visible text replaced by its estimate"] += 1
-        known = answer.input_tokens > 0
+            counted = "output estimated" if known else "estimated"
         self._turns.append(
             Turn(
                 appended=tuple(self._history[base:]),
                 output_tokens=output,
                 input_tokens=answer.input_tokens if known else max(1, sum(map(estimate_message, self._history))),
-                counted="recorded" if known else "estimated",
+                counted=counted,
                 cached_tokens=answer.cached_tokens if known else None,
                 tool_calls=len(answer.message.tool_calls),
                 tool_delay_ns=claude_blocks.delay_ns(answer, self._result_stamps),

@@ -136,3 +136,9 @@ def call_of(call_id: str, name: str, arguments: str, notes: Counter[str]) -> Too
 def sentences(notes: Counter[str]) -> tuple[str, ...]:
     """Notes as text, the counts in front, in the order in which each was first needed."""
     return tuple(f"{count} {what}" for what, count in notes.items())
+
+
+def counted(sentence: str) -> tuple[int, str]:
+    """The count and the words of one of the `sentences`."""
+    count, _, what = sentence.partition(" ")
+    return int(count), what

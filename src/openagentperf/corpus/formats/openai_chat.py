@@ -64,8 +64,8 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
     if not found:
         raise CorpusError(
             source,
-            "no conversation with an answer in it",
-            'objects with `messages`, one of role "assistant", were needed',
+            "holds no conversation with an answer",
+            'objects with `messages`, one of role "assistant", are needed',
             "check that it is an OpenAI chat recording",
         )
 
