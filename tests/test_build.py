@@ -9,6 +9,7 @@ from openagentperf.cli.corpus import app
 from openagentperf.corpus.card import card
 from openagentperf.corpusjobs.build import CARD_NAME, build
 from openagentperf.corpusjobs.describe import Described, describe
+from openagentperf.corpusjobs.imports import import_paths
 from openagentperf.corpusjobs.prepare import prepare
 from openagentperf.corpusjobs.store import SET_NAME, read_set
 from openagentperf.errors import CorpusError, PlanError, StorageError, UsageError
@@ -101,5 +102,55 @@ def test_import_ends_with_one_object(tmp_path: Path) -> None:
     report = msgspec.json.decode(said.stdout)
     assert (report["trajectories"], report["turns"], len(report["skipped"])) == (1, 1, 1)
     words = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert words.stdout.startswith("trajectories 1, turns 1, files 1; written to ")
-    assert f"{recording}:2" in words.stderr
+    assert words.stdout.splitlines()[0] == "trajectories 1, turns 1, from files 1"
+    heading, reason, *rest = words.stderr.splitlines()
+    assert heading == "skipped: 1 (--json names them all)"
+    assert reason.endswith(f": {recording}:2")
+    assert rest == [
+        f"written to {tmp_path / 'set'}",
+        f"  look at it: openagentperf corpus card {tmp_path / 'set'}",
+        f"  replay it:  openagentperf run --corpus {tmp_path / 'set'}",
+    ]
+
+
+def test_what_was_skipped_is_told_by_reason(tmp_path: Path) -> None:
+    """A folder with many licences and pictures must not hide the one cut line."""
+    folder = tmp_path / "my set"
+    folder.mkdir()
+    for n in range(20):
+        (folder / f"{n:02}.png").write_bytes(b"\x89PNG")
+    messages = [{"role": "user", "content": "Fix it."}, {"role": "assistant", "content": "Done."}]
+    (folder / "chat.jsonl").write_bytes(msgspec.json.encode({"messages": messages}) + b"\n{broken\n")
+    words = CliRunner().invoke(app, ["import", str(folder), "--out", str(folder / "out")], catch_exceptions=False)
+    said = words.stderr.splitlines()
+    assert said[0] == "skipped: 21 (--json names them all)"
+    assert said[1] == f"  holds no line of JSON: {folder / '00.png'} and 19 more"
+    assert said[2].endswith(f": {folder / 'chat.jsonl'}:2")
+    assert said[-1] == f"  replay it:  openagentperf run --corpus '{folder / 'out'}'"
+
+
+def test_import_tells_what_was_filled_in_and_what_breaks_the_prefix_within_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = []
+    for k, contents in enumerate((["x"], ["y"], ["z"])):
+        messages = [{"role": "user", "content": content} for content in contents]
+        lines.append({"conversation_id": "a", "conversation_idx": k, "messages": messages, "target_output_tokens": 1})
+    (tmp_path / "trace.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, lines)))
+    chat = [{"role": "user", "content": "Go"}, *({"role": "assistant", "content": c} for c in ("", "b"))]
+    (tmp_path / "chat.jsonl").write_bytes(msgspec.json.encode({"messages": chat}))
+    arguments = ["import", str(tmp_path / "trace.jsonl"), str(tmp_path / "chat.jsonl"), "--out", str(tmp_path / "set")]
+    said = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert max(map(len, said.splitlines())) <= 80
+    assert "filled in, changed or left out:\n  in 1 trajectories: 1 empty answers replaced by one space\n" in said
+    words = " ".join(said.split())
+    assert "rewrite history without declaring it: 2, in trajectories: 1 (the first: a, turn 1). A run leaves" in words
+
+
+def test_an_out_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    messages = [{"role": "user", "content": "Fix it."}, {"role": "assistant", "content": "Done."}]
+    (tmp_path / "chat.jsonl").write_bytes(msgspec.json.encode({"messages": messages}))
+    with pytest.raises(StorageError, match="a writable folder is needed"):
+        import_paths([tmp_path / "chat.jsonl"], tmp_path / "file", None)

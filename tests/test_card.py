@@ -2,7 +2,9 @@ import pytest
 
 from openagentperf.cli.card import card_text
 from openagentperf.corpus.card import CardMaker, card
+from openagentperf.corpus.formats.languages import of_extension
 from openagentperf.corpus.shape import PROFILES, generate
+from openagentperf.corpus.text.pool import GRAMMARS
 from openagentperf.corpus.tokens import estimate, estimate_message
 from openagentperf.errors import CorpusError
 from openagentperf.records.card import Card
@@ -126,3 +128,40 @@ def test_the_table_of_a_recording_without_times_says_so() -> None:
         line for line in card_text(described(turn(1), turn(2))).split("\n") if line.startswith("tool delay, median")
     )
     assert line.split() == ["tool", "delay,", "median", "-", "1.00", "s", "-"]
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "want"),
+    [
+        (1, 1, "MIT 100%"),
+        (2, 3, "MIT 67%, unknown 33%"),
+        (199, 200, "MIT 100%, unknown <1%"),
+        (999, 1000, "unknown <1%"),
+    ],
+)  # 1 of 200 is 0.5 %, which rounds to 0 %
+def test_what_is_there_is_never_shown_as_nothing(count: int, of: int, want: str) -> None:
+    sessions = [Trajectory(id="t", turns=(turn(1),), licence="MIT")] * count
+    sessions += [Trajectory(id="t", turns=(turn(1),))] * (of - count)
+    (line,) = [line for line in card_text(card(sessions)).split("\n") if line.startswith("licences:")]
+    assert line.endswith(want)
+
+
+def test_estimated_counts_are_named_with_their_counter() -> None:
+    turns = [turn(1, counted="recorded"), turn(2, counted="output estimated")]
+    assert "token counts: output estimated 50%, recorded 50% (by estimate)" in card_text(
+        card([Trajectory(id="t", turns=tuple(turns))], "estimate")
+    )
+    assert "token counts: recorded 100%\n" in card_text(card([Trajectory(id="t", turns=(turns[0],))], "estimate"))
+
+
+def test_hours_are_readable() -> None:
+    waited = described(turn(1, tool_delay_ns=4_193_520 * SECOND // 1000), turn(2))
+    assert "4,193.52 s" in card_text(waited)
+
+
+def test_generated_and_imported_sets_name_languages_alike() -> None:
+    names = {of_extension(grammar.extension) for grammar in GRAMMARS.values()}
+    assert len(names) == len(GRAMMARS)
+    assert {"Go", "C++", "C#", "TypeScript"} <= names
+    (session,) = generate(PROFILES["demo"], 1, 1, estimate)
+    assert session.language in names

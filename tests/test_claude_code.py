@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -17,10 +16,9 @@ from openagentperf.corpus.formats.prefix import prefix
 from openagentperf.corpus.tokens import estimate_message
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Skipped, Trajectory, histories
+from shared_data import real
 
 EXAMPLES = Path(__file__).parent / "data" / "formats"
-REAL = Path(os.environ.get("OPENAGENTPERF_TRAJECTORIES", "/work/shared/trajectories"))
-"""A starter set of real sessions; data, not part of this repository."""
 
 
 class Session:
@@ -110,6 +108,7 @@ def test_the_largest_output_count_of_a_response_counts() -> None:
     file.answer("m2", text("c"), usage=usage(9, 0, 0, 55))
     (session,) = file.read()
     assert [turn.output_tokens for turn in session.turns] == [20, 55]
+    assert [turn.counted for turn in session.turns] == ["output estimated", "recorded"]
     assert session.turns[0].tool_delay_ns is None  # the user's pause is no tool
 
 
@@ -289,15 +288,13 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
 
 
 def rows(*formats: str) -> list[dict[str, Any]]:
-    if not (REAL / "index.jsonl").is_file():
-        pytest.skip(f"real trajectories are not at {REAL}")
-    index = [json.loads(row) for row in (REAL / "index.jsonl").read_text().splitlines()]
+    index = [json.loads(row) for row in real("index.jsonl").read_text().splitlines()]
     return [row for row in index if row["format"] in formats]
 
 
 def differences(row: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """Figures of one file that differ from its index row: ours and the index's."""
-    data = (REAL / row["file"]).read_bytes()
+    data = real(row["file"]).read_bytes()
     name = detect(data, "")
     assert name is not None
     skipped: list[Skipped] = []

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openagentperf.corpus.fit import DELAY_CAP_NS, DELAY_FLOOR_NS, cut, fault, missing_delays, with_delays
+from openagentperf.corpus.fit import (
+    DELAY_CAP_NS,
+    DELAY_FLOOR_NS,
+    cut,
+    fault,
+    missing_delays,
+    shorten_delays,
+    with_delays,
+)
 from openagentperf.records.trajectory import Message, Trajectory, Turn
 from openagentperf.units import NS_PER_S
 from trajectories import session, trajectories
@@ -48,6 +56,25 @@ def test_recorded_delays_stay_and_the_last_turn_waits_for_nothing() -> None:
     assert first != third
     assert missing_delays(whole) == 2
     assert missing_delays(with_delays(whole, seed=1)) == 0
+
+
+@given(trajectories(), st.integers(0, 1 << 50))
+def test_shortened_delays_are_the_smaller_of_delay_and_limit(whole: Trajectory, limit_ns: int) -> None:
+    shortened, number = shorten_delays(whole, limit_ns)
+    before, after = ([turn.tool_delay_ns for turn in t.turns] for t in (whole, shortened))
+    assert after == [None if delay is None else min(delay, limit_ns) for delay in before]
+    assert number == sum(a != b for a, b in zip(before, after, strict=True))
+    assert msgspec.structs.replace(shortened, turns=whole.turns) == whole
+
+
+def test_a_cap_holds_for_drawn_delays_too() -> None:
+    free, capped, tiny = (
+        [turn.tool_delay_ns or 0 for turn in with_delays(session("a", turns=101), 1, cap_ns).turns[:-1]]
+        for cap_ns in (DELAY_CAP_NS, NS_PER_S, NS_PER_S // 100)
+    )
+    assert capped == [min(delay, NS_PER_S) for delay in free]
+    assert 20 < capped.count(NS_PER_S) < 80, "half of all draws are above the median of 1 s"
+    assert set(tiny) == {NS_PER_S // 100}, "a cap below the floor wins"
 
 
 def test_drawn_delays_have_the_median_and_sigma_of_the_methodology() -> None:

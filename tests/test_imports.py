@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from openagentperf.corpusjobs.imports import ImportReport, Rewrite, import_paths
+from openagentperf.corpusjobs.imports import ImportReport, Noted, Rewrite, import_paths
 from openagentperf.corpusjobs.store import SET_NAME, read_set
 from openagentperf.errors import CorpusError
 
@@ -37,9 +37,12 @@ def test_a_folder_is_searched_and_everything_is_accounted_for(folder: Path, tmp_
     assert report.input_tokens == sum(turn.input_tokens for session in read for turn in session.turns)
     assert report.output_tokens == sum(turn.output_tokens for session in read for turn in session.turns)
     names = {Path(row.where).name: row.why for row in report.skipped}
-    assert set(names) == {"13_agentperf-local_manifest.json", "MIT.txt", "index.jsonl", "picture.png"}
-    assert "manifest" in names["13_agentperf-local_manifest.json"]
-    assert "not known" in names["picture.png"]
+    assert names == {
+        "13_agentperf-local_manifest.json": "is a manifest: it lists traces and holds none",
+        "MIT.txt": "is no recording, by its name",
+        "index.jsonl": "is no recording, by its name",
+        "picture.png": "holds no line of JSON",
+    }
     assert msgspec.json.decode(msgspec.json.encode(report), type=ImportReport) == report
 
 
@@ -50,10 +53,33 @@ def test_two_imports_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
 
 
 def test_equal_ids_get_a_number(tmp_path: Path) -> None:
-    file = EXAMPLES / "09_openai_chat.jsonl"
-    report = import_paths([file, file, file], tmp_path, "openai-chat")
+    files = [tmp_path / f"{n}.jsonl" for n in range(3)]
+    for file in files:
+        shutil.copy(EXAMPLES / "09_openai_chat.jsonl", file)
+    report = import_paths(files, tmp_path, "openai-chat")
     assert report.files == 3
     assert [session.id for session in read_set(tmp_path, [])] == ["conv-1", "conv-1~2", "conv-1~3"]
+
+
+def test_a_licence_is_kept_where_it_is_given(tmp_path: Path) -> None:
+    file = EXAMPLES / "09_openai_chat.jsonl"
+    for licence in ("", "MIT"):
+        import_paths([file], tmp_path, None, licence)
+        assert {session.licence for session in read_set(tmp_path, [])} == {licence}
+
+
+def test_what_importers_filled_in_or_changed_is_summed_up_by_kind(tmp_path: Path) -> None:
+    def chat(*contents: str) -> bytes:
+        messages = [{"role": "user", "content": "Go"}]
+        messages += [{"role": "assistant", "content": content} for content in contents]
+        return json.dumps({"messages": messages}).encode() + b"\n"
+
+    file = tmp_path / "chat.jsonl"
+    file.write_bytes(chat("a", "", "b") + chat("a") + chat("", "", "", "b"))
+    # The last answer of a conversation is no part of any request. The first of two answers in a row stays as it is.
+    assert import_paths([file], tmp_path / "out", None).noted == (
+        Noted("empty answers replaced by one space", 2, 1, 3),
+    )
 
 
 def test_undeclared_rewrites_are_listed(tmp_path: Path) -> None:
@@ -72,10 +98,14 @@ def test_undeclared_rewrites_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "format", "why"),
     [
-        ("", None, "a format that is not known"),
-        ('{"messages": [{"role": "user", "content": "x"}]}', None, "no conversation with an answer"),
-        ("{}", "claude-code", "no answered request"),
-        ("{}", "csv", "one of agentperf-local, claude-code, openai-chat is needed"),
+        ("", None, "is empty, a recording is needed"),
+        ("{broken\n", None, "holds no line of JSON"),
+        ("{broken\n", "claude-code", r"holds no answered request \(lines that could not be used: 1; the first, 1: "),
+        ('{"a": 1}\n', None, r"is in no known format.*\(docs/corpus.md\)"),
+        ('{"id":"a","turns":[]}\n', None, "is a set of trajectories already.*--corpus takes it"),
+        ('{"messages": [{"role": "user", "content": "x"}]}', None, "holds no conversation with an answer"),
+        ("{}", "claude-code", "holds no answered request, assistant lines are needed"),
+        ("{}", "csv", "one of agentperf-local, claude-code, openai-chat is needed: name one of these"),
     ],
 )
 def test_a_named_file_that_yields_nothing_is_an_error(
@@ -88,8 +118,33 @@ def test_a_named_file_that_yields_nothing_is_an_error(
     assert not (tmp_path / "out" / SET_NAME).exists()
 
 
-def test_a_folder_of_nothing_and_a_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="nothing usable in it"):
-        import_paths([tmp_path], tmp_path / "out", None)
+@pytest.mark.parametrize(
+    ("files", "format", "why"),
+    [
+        ({}, None, "is an empty folder"),
+        ({".hidden": "{}"}, None, "is an empty folder"),
+        ({"a.txt": "hello", "b.json": "{}"}, None, r"\(files: 2; the first, \S+/a.txt, holds no line of JSON\)"),
+        ({"a.json": "{}"}, "openai-chat", "holds no usable recording.*leave --format out"),
+        ({"LICENSE": "MIT"}, None, r"holds no usable recording \(files: 1\)"),
+    ],
+)
+def test_a_named_folder_that_yields_nothing_is_an_error(
+    tmp_path: Path, files: dict[str, str], format: str | None, why: str
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for name, content in files.items():
+        (bad / name).write_text(content)
+    paths = [EXAMPLES / "09_openai_chat.jsonl", bad]
+    with pytest.raises(CorpusError, match=why) as caught:
+        import_paths(paths, tmp_path / "out", format)
+    assert caught.value.where == str(bad), "the one that is wrong is named, though the other path is not"
+    assert not (tmp_path / "out" / SET_NAME).exists()
+
+
+def test_a_path_that_is_not_there_and_none_at_all(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="cannot be read"):
         import_paths([tmp_path / "gone.jsonl"], tmp_path / "out", None)
+    with pytest.raises(CorpusError, match="has no path"):
+        import_paths([], tmp_path / "out", None)
+    assert not (tmp_path / "out").exists()

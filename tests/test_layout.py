@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from openagentperf.corpus.compiler import CompiledSummary, CompileOptions, compile_corpus
@@ -98,6 +99,17 @@ def test_a_turn_without_any_content_is_refused() -> None:
             CompileOptions(),
             io.BytesIO().write,
         )
+
+
+def test_the_longest_delay_is_that_of_all_turns() -> None:
+    waiting = session("a")
+    turns = [
+        msgspec.structs.replace(turn, tool_delay_ns=delay)
+        for turn, delay in zip(waiting.turns, (5, 70, None, 9), strict=True)
+    ]
+    assert Compiled(compiled(session("b"))[1]).longest_delay_ns == 0
+    middle = msgspec.structs.replace(waiting, turns=tuple(turns))
+    assert Compiled(compiled(session("b"), middle, session("c"))[1]).longest_delay_ns == 70
 
 
 def test_shared_tokens_are_the_tools_and_what_precedes_the_first_user_message() -> None:

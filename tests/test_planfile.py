@@ -64,7 +64,13 @@ _plans = st.builds(
         extra_body=st.dictionaries(_text, _json, max_size=3),
         continuous_usage=st.booleans(),
     ),
-    workload=st.builds(Workload, corpus=_text, track=st.sampled_from(["natural", "exact"]), max_output_tokens=_count),
+    workload=st.builds(
+        Workload,
+        corpus=_text,
+        track=st.sampled_from(["natural", "exact"]),
+        max_output_tokens=_count,
+        max_tool_delay_s=st.none() | _positive,
+    ),
     search=st.builds(Search, start=_count, limit=_count, resolution=_share),
     load=st.builds(Load, workers=_count),
     system=st.builds(System, name=_text, accelerator=_text, accelerators=_count),
@@ -182,6 +188,27 @@ def test_options_win_over_the_file(write):
     )
     assert (plan.seed, plan.search.limit, plan.workload.corpus, plan.system.accelerators) == (4, 6, "demo", 8)
     assert (plan.tiers.name, plan.rigor.preset) == ("aa-gpt-oss-120b", "quick")
+
+
+def test_tool_delays_are_as_recorded_unless_told(write):
+    assert planfile.load(write("")).workload.max_tool_delay_s is None
+    path = write("[workload]\nmax_tool_delay_s = 90\n")
+    assert planfile.load(path).workload.max_tool_delay_s == 90
+    assert planfile.load(path, Overrides(max_tool_delay=0.5)).workload.max_tool_delay_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "sentence"),
+    [
+        (0.0, "--max-tool-delay: Expected `float` > 0.0 - at `$.workload.max_tool_delay_s`: correct it"),
+        (float("inf"), "--max-tool-delay: is inf, a finite number was needed: write a number"),
+        (float("nan"), "--max-tool-delay: is nan, a finite number was needed: write a number"),
+    ],
+)
+def test_a_longest_tool_delay_is_a_positive_finite_number(delay_s: float, sentence: str):
+    with pytest.raises(PlanError) as caught:
+        planfile.load(None, Overrides(max_tool_delay=delay_s))
+    assert caught.value.sentence().startswith(sentence)
 
 
 def test_paths_in_a_plan_are_relative_to_it_and_options_to_the_working_folder(

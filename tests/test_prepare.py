@@ -14,9 +14,9 @@ from openagentperf.corpusjobs.store import SET_NAME, write_set
 from openagentperf.errors import CorpusError, StorageError
 from openagentperf.plan import Workload
 from openagentperf.records.trajectory import Message, Trajectory, Turn
+from openagentperf.units import NS_PER_S
+from shared_data import real
 from trajectories import rewritten, session
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "trajectories"
 
 
 def prepared(tmp_path: Path, corpus: Path | str, seed: int = 1, **fields: object) -> Prepared:
@@ -64,7 +64,8 @@ def test_missing_delays_are_drawn_by_seed_and_counted(tmp_path: Path) -> None:
     source = native(tmp_path, session("a"), session("b"))
     one, two = prepared(tmp_path, source, seed=1), prepared(tmp_path, source, seed=2)
     assert one.digest != two.digest
-    assert one.notes[0].startswith("6 tool delays that the recordings lack were drawn")
+    law = "log-normal, median 1 s, sigma 1.3, 0.1 to 60 s"
+    assert one.notes == (f"tool delays drawn where the recording has none: 6 ({law})",)
     delays = [open_corpus(one.path).slot(0, k).delay_ns for k in range(4)]
     assert min(delays[:3]) >= 100_000_000
     assert delays[3] == 0
@@ -78,8 +79,8 @@ def test_trajectories_are_cut_to_the_context_and_the_cut_is_told(tmp_path: Path)
     assert [read.turns(t) for t in range(read.trajectories)] == [5, 2]
     assert read.longest_tokens == 310
     assert found.notes[:2] == (
-        "1 trajectories were cut to 310 tokens of context (4 turns left out)",
-        "1 trajectories were left out: their first turn is longer than 310 tokens",
+        "trajectories cut to 310 tokens of context: 1 (4 turns left out)",
+        "trajectories left out because their first turn is longer than 310 tokens: 1",
     )
 
 
@@ -97,7 +98,8 @@ def test_undeclared_rewrites_are_left_out_unless_allowed(tmp_path: Path) -> None
     assert "turn 2 rewrites its history without declaring it" in row.why
     allowed = prepared(tmp_path, source, allow_rewritten_history=True)
     assert open_corpus(allowed.path).trajectories == 2
-    assert allowed.notes[0].startswith("1 trajectories, taken as they are, rewrite their history 1 times")
+    assert found.notes[0] == "trajectories left out because they rewrite their history without declaring it: 1"
+    assert allowed.notes[0] == "trajectories taken that rewrite their history without declaring it: 1 (1 times)"
 
 
 def test_nothing_left_says_why_and_what_to_do(tmp_path: Path) -> None:
@@ -115,6 +117,84 @@ def test_broken_lines_are_named(tmp_path: Path) -> None:
         file.write(b"{broken\n")
     found = prepared(tmp_path, source)
     assert [row.where for row in found.skipped] == [f"{source / SET_NAME}:2"]
+    assert found.notes[0] == "lines and files that could not be used: 1 (`openagentperf corpus card` names them)"
+
+
+# --- tool delays ------------------------------------------------------------------------------------------------------------
+
+
+def waiting(*delays_s: float | None) -> Trajectory:
+    """A session whose turns wait so long."""
+    turns = session("w", turns=len(delays_s)).turns
+    return Trajectory(
+        id="w",
+        turns=tuple(
+            msgspec.structs.replace(turn, tool_delay_ns=None if delay is None else round(delay * NS_PER_S))
+            for turn, delay in zip(turns, delays_s, strict=True)
+        ),
+    )
+
+
+def delays_s(found: Prepared) -> list[float]:
+    read = open_corpus(found.path)
+    return [read.delay_ns(0, k) / NS_PER_S for k in range(read.turns(0))]
+
+
+def test_long_recorded_delays_stay_and_are_told(tmp_path: Path) -> None:
+    found = prepared(tmp_path, native(tmp_path, waiting(1, 60, 60.5, 7_200, 2)))
+    assert delays_s(found) == [1, 60, 60.5, 7_200, 2]
+    (note,) = found.notes
+    told = "tool delays above 60 s, waited for in full: 2 of 5 recorded (40 %), the longest 7,200.0 s; "
+    assert note == told + "--max-tool-delay (workload.max_tool_delay_s) cuts them"
+
+
+def test_delays_that_any_draw_could_give_are_not_news(tmp_path: Path) -> None:
+    assert prepared(tmp_path, native(tmp_path, waiting(1, 60, 2))).notes == ()
+
+
+def test_a_limit_cuts_longer_delays_and_tells_how_many(tmp_path: Path) -> None:
+    found = prepared(tmp_path, native(tmp_path, waiting(1, 30, 30.5, 7_200, 0.1, 40)), max_tool_delay_s=30)
+    assert delays_s(found) == [1, 30, 30, 30, 0.1, 30], "an agent waits after a trajectory's last turn, too"
+    assert found.notes == ("tool delays cut to 30 s: 3 of 6 recorded (50 %), the longest 7,200.0 s",)
+    assert found.card.tool_delay_s is not None
+    assert found.card.tool_delay_s.max == 30, "the card shows what is run"
+
+
+def test_a_limit_that_nothing_reaches_says_nothing(tmp_path: Path) -> None:
+    source = native(tmp_path, waiting(1, 90, 2))
+    limited = prepared(tmp_path, source, max_tool_delay_s=90)
+    assert limited.notes == ()
+    assert limited.digest == prepared(tmp_path, source).digest
+
+
+def test_a_limit_holds_for_drawn_delays(tmp_path: Path) -> None:
+    found = prepared(tmp_path, native(tmp_path, waiting(*[None] * 60)), max_tool_delay_s=0.5)
+    assert max(delays_s(found)) == 0.5
+    assert found.notes == (
+        "tool delays drawn where the recording has none: 59 (log-normal, median 1 s, sigma 1.3, 0.1 to 0.5 s)",
+    )
+
+
+def test_cut_delays_are_those_of_the_turns_that_are_left(tmp_path: Path) -> None:
+    source = native(tmp_path, waiting(1, 90, 100, 200))  # turn k of a session has 110 + 50 k tokens: k <= 3
+    found = prepared(tmp_path, source, max_tool_delay_s=60, max_context_tokens=256)
+    assert found.notes == (
+        "trajectories cut to 256 tokens of context: 1 (1 turns left out)",
+        "tool delays cut to 60 s: 2 of 3 recorded (66.7 %), the longest 100.0 s",
+    )
+
+
+def test_a_compiled_file_with_longer_delays_is_refused(tmp_path: Path) -> None:
+    first = prepared(tmp_path, native(tmp_path, waiting(1, 90, 2)))
+    assert prepared(tmp_path, first.path, max_tool_delay_s=90).digest == first.digest
+    with pytest.raises(
+        CorpusError,
+        match=r"has a tool delay of 90\.0 s, workload\.max_tool_delay_s allows 89\.5 s: raise it, or prepare",
+    ):
+        prepared(tmp_path, first.path, max_tool_delay_s=89.5)
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_compiled_file_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -164,7 +244,13 @@ def test_a_source_that_yields_nothing_is_an_error(tmp_path: Path, files: dict[st
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [(b"", "is empty, a recording is needed"), (b"# hello", "is in no known format"), (b"\x00\xff" * 50, "is in no")],
+    [
+        (b"", "is empty, a recording is needed"),
+        (b"# hello", "holds no line of JSON"),
+        (b"\x00\xff" * 50, "holds no line of JSON"),
+        (b'{"a": 1}\n', "is in no known format"),
+    ],
+    ids=["empty", "text", "bytes", "other JSON"],
 )
 def test_a_single_file_that_is_no_recording_is_an_error(tmp_path: Path, content: bytes, found: str) -> None:
     (tmp_path / "file").write_bytes(content)
@@ -197,10 +283,9 @@ def test_the_demo_profile_is_ready_in_seconds_and_fits_its_context(tmp_path: Pat
     assert all(read.tools(t) and read.shared_tokens(t) > 100 for t in range(5))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no recordings beside the checkout (../shared/trajectories)")
 @pytest.mark.parametrize("name", ["claude-code_agentv", "agentperf-local"])
 def test_real_recordings_compile(tmp_path: Path, name: str) -> None:
-    found = prepared(tmp_path, REAL / name, allow_rewritten_history=True)
+    found = prepared(tmp_path, real(name), allow_rewritten_history=True)
     read = open_corpus(found.path)
     assert read.longest_tokens <= 131_072
     for t in range(read.trajectories):

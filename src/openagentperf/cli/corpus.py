@@ -44,7 +44,7 @@ def import_(
 ) -> int:
     """Read recordings of coding agents into a native set.
 
-    A line that cannot be used is counted, named and left out; a file that yields nothing is an error.
+    A line that cannot be used is counted, named and left out; a path that yields nothing is an error.
     """
     report = import_paths(paths, out, format, licence)
     if json:
@@ -136,7 +136,9 @@ def _note_skipped(skipped: Sequence[Skipped]) -> None:
 
 def _note_next(out: Path) -> None:
     folder = shlex.quote(str(out))
-    note(f"written to {out}. Next: openagentperf corpus card {folder}, or openagentperf run --corpus {folder} ...")
+    note(f"written to {out}")
+    note(f"  look at it: openagentperf corpus card {folder}")
+    note(f"  replay it:  openagentperf run --corpus {folder}")
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -28,6 +28,7 @@ import httptools
 
 from openagentperf.client.clock import ANCILLARY_BYTES, SO_TIMESTAMPNS, Clock, now_ns
 from openagentperf.client.endpoint import Address
+from openagentperf.client.reads import Readers
 from openagentperf.records.turns import Failure
 
 Piece: TypeAlias = bytes | memoryview
@@ -35,6 +36,8 @@ Piece: TypeAlias = bytes | memoryview
 TRANSPORT_POLICY = "direct-no-retry-v1"
 
 _READ_BYTES = 1 << 16
+_SHARED = memoryview(bytearray(_READ_BYTES))
+_INTO = [_SHARED]
 _OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -55,7 +58,7 @@ class Connection:
     """One socket: dialled, then one request at a time, until it closes. Never dials again by itself."""
 
     __slots__ = (
-        "_clock", "_context", "_dead", "_fd", "_incoming", "_loop", "_out", "_outgoing", "_owner", "_parser", "_sock", "_tls", "_unsent",
+        "_clock", "_context", "_dead", "_fd", "_incoming", "_loop", "_out", "_outgoing", "_owner", "_parser", "_readers", "_sock", "_tls", "_unsent",
         "_writing", "address", "busy", "chunks", "idle_since_ns", "lags", "open", "requests", "status", "times",
     )  # fmt: skip
 
@@ -66,7 +69,10 @@ class Connection:
         clock: Clock,
         owner: Owner,
         context: ssl.SSLContext | None = None,
+        readers: Readers | None = None,
     ) -> None:
+        """`readers` watches the socket for bytes to read; the loop itself where nothing is given."""
+        self._readers: Readers = readers or loop
         self._loop, self.address, self._clock, self._owner, self._context = loop, address, clock, owner, context
         self._sock: socket.socket | None = None
         self._fd = -1
@@ -120,13 +126,13 @@ class Connection:
             self._die("client" if code in _OUR_LIMITS else "connect", os.strerror(code))
             return
         if self._context is None:
-            self._loop.add_reader(self._fd, self._readable)
+            self._readers.add_reader(self._fd, self._readable)
             self._opened()
             return
         assert self._incoming is not None
         assert self._outgoing is not None
         self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_hostname=self.address.server_name)
-        self._loop.add_reader(self._fd, self._readable)
+        self._readers.add_reader(self._fd, self._readable)
         self._handshake()
 
     def _handshake(self) -> None:
@@ -208,13 +214,14 @@ class Connection:
         if sock is None:
             return
         try:
-            data, stamps, _, _ = sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
+            size, stamps, _, _ = sock.recvmsg_into(_INTO, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._die("reset", error.strerror or str(error))
             return
         now = now_ns()
+        data = _SHARED[:size].tobytes()
         if not data:
             self._eof()
             return
@@ -307,7 +314,7 @@ class Connection:
         sock, self._sock = self._sock, None
         if sock is not None:
             if self._fd >= 0:
-                self._loop.remove_reader(self._fd)
+                self._readers.remove_reader(self._fd)
                 self._loop.remove_writer(self._fd)
             sock.close()
         self._out = []

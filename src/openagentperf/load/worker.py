@@ -21,6 +21,7 @@ from openagentperf.agent import Agent
 from openagentperf.client.clock import Clock
 from openagentperf.client.connection import Connection
 from openagentperf.client.endpoint import request_head, resolve, tls_context
+from openagentperf.client.reads import SharedReads
 from openagentperf.corpusfile import open_corpus
 from openagentperf.errors import CorpusError, EndpointError, OpenAgentPerfError, StorageError
 from openagentperf.load.lane import Lane
@@ -52,6 +53,7 @@ class Worker:
         self._address = resolve(setup.url)
         self._context = tls_context(setup.ca_file) if self._address.tls else None
         self._clock = Clock()
+        self._readers = SharedReads(loop) if self._clock.kernel else None
         self._corpus = open_corpus(
             Path(setup.corpus), verify=False
         )  # the parent has: 1 s a GB, not once more in each worker
@@ -64,7 +66,7 @@ class Worker:
         requests = RequestMaker(self._corpus, order, self._head, setup)
 
         def connect(lane: Lane) -> Connection:
-            return Connection(self._loop, self._address, self._clock, lane, self._context)
+            return Connection(self._loop, self._address, self._clock, lane, self._context, self._readers)
 
         self._phase = WorkerPhase(
             self._loop,
