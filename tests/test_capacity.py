@@ -64,7 +64,7 @@ def test_a_certified_capacity() -> None:
     assert answer.workmix.set_input_tokens_mean == 27000.0
     assert (answer.tiers, answer.target, answer.cache) == ("test 2", "endpoint", "cache verified")
     assert answer.phases == tuple(history())  # every attempt, in order
-    assert (answer.exit_code, answer.notes) == (0, ("said before",))
+    assert (answer.exit_code, answer.notes[0]) == (0, "said before")
 
 
 def test_a_figure_missing_from_one_certifying_phase_has_no_worst() -> None:
@@ -258,6 +258,21 @@ def test_output_length_band(scale: float, turns: int, outside: str) -> None:
     reference, phase = lengths(0, 1, 1.0, max(turns, 2000)), lengths(4, 12, scale, turns)
     notes = worklength.unequal([reference, phase], [phase])
     assert [outside in note for note in notes] == ([True] if outside else [])
+
+
+@pytest.mark.parametrize(
+    ("reference", "silent"),
+    [
+        (lengths(0, 1, 1.0), True),
+        (lengths(0, 1, 1.0, turns=50), True),
+        (lengths(0, 1, 1.0, turns=49), False),  # short of turns: no reference
+        (lengths(0, 2, 1.0), False),  # the search started at two agents
+    ],
+)
+def test_work_that_could_not_be_compared_is_said_to_be_unverified(reference: Judged, silent: bool) -> None:
+    notes = worklength.unequal([reference, lengths(1, 12, 1.0)], [lengths(1, 12, 1.0)])
+    assert [n.startswith("equal work unverified: no low-load reference phase") for n in notes] == [True] * (not silent)
+    assert worklength.unequal([reference], []) == [], "where nothing is established there is nothing to compare"
 
 
 def test_output_lengths_are_compared_on_the_natural_track_only() -> None:

@@ -17,7 +17,7 @@ END = b"0\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 
 
-def raw_turn(reads, times_ms=None, lags_ms=(), failure: Failure = "", detail="") -> RawTurn:
+def raw_turn(reads, times_ms=None, lags_ms=(), failure: Failure = "", detail="", exact_tokens=0) -> RawTurn:
     times = [100 + 10 * i for i in range(len(reads))] if times_ms is None else times_ms
     return RawTurn(
         worker=1,
@@ -37,6 +37,7 @@ def raw_turn(reads, times_ms=None, lags_ms=(), failure: Failure = "", detail="")
         detail=detail,
         connection="reused",
         request_bytes=77,
+        exact_tokens=exact_tokens,
     )
 
 
@@ -113,9 +114,32 @@ def test_vllm_continuous_usage_tells_the_tokens_of_the_first_event():
     assert (got.failure, got.first_tokens, got.output_tokens) == ("", 4, 8)
 
 
-def test_four_tokens_an_event_without_continuous_usage_pay_for_one():
+def test_several_tokens_an_event_without_continuous_usage_pay_for_the_first_events_share():
     got = row(delta(content="a b c d"), delta(content="e f g h"), usage(9, 8), DONE)
-    assert (got.failure, got.first_tokens, got.output_tokens, got.output_events) == ("", 1, 8, 2)
+    assert (got.failure, got.first_tokens, got.output_tokens, got.output_events) == (
+        "",
+        4,
+        8,
+        2,
+    )  # 7 of 14 characters: half of 8 tokens
+
+
+def test_reasoning_that_is_counted_and_never_shown_is_paid_for_by_ttft():
+    """600 hidden tokens, then 4 visible ones: the decode span made 3 tokens, not 603."""
+    said = [delta(content=word) for word in ("one", "two", "three", "four")]
+    hidden = row(*said, usage(9, 604, completion_tokens_details={"reasoning_tokens": 600}), DONE)
+    assert hidden.output_tokens is not None
+    assert hidden.output_tokens - hidden.first_tokens == 3
+    shown = row(delta(reasoning="hm"), *said, usage(9, 5, completion_tokens_details={"reasoning_tokens": 1}), DONE)
+    assert shown.first_tokens == 1
+
+
+@pytest.mark.parametrize(("asked", "failure"), [(0, ""), (2, ""), (3, "wrong_length")])
+def test_the_exact_track_is_exact(asked: int, failure: str):
+    got = row(delta(content="a"), delta(content="b"), usage(9, 2), DONE, exact_tokens=asked)
+    assert (got.failure, got.exact_tokens) == (failure, asked)
+    if failure:
+        assert got.detail == "2 tokens where exactly 3 were asked for"
 
 
 def test_sglang():

@@ -220,6 +220,73 @@ async def test_a_server_that_asks_to_close_is_not_asked_again():
         clock.close()
 
 
+@asynccontextmanager
+async def connected(handler: Handler) -> AsyncIterator[tuple[Connection, Watcher]]:
+    """A connection that is open, and who watches it."""
+    async with served(handler) as address:
+        owner, clock = Watcher(), Clock()
+        conn = Connection(asyncio.get_running_loop(), address, clock, owner)
+        conn.dial()
+        assert await owner.events.get() == ("opened", "", "")
+        yield conn, owner
+        conn.close()
+        clock.close()
+
+
+async def test_an_answer_to_a_question_not_asked_is_nobodys_turn():
+    """Two answers in one read once ended the next turn before it was sent, with a TTFT of -300 ms."""
+
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(2 * b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+        await writer.drain()
+        await reader.read()
+
+    async with connected(handler) as (conn, owner):
+        conn.send(post(conn.address, b"{}"))
+        assert await owner.events.get() == ("ended", "", "")
+        assert owner.events.empty()
+
+
+async def test_an_answer_before_the_whole_question_closes_the_connection():
+    """A 429 after the head: the rest of the body must not be read by the server as its next request."""
+
+    async def handler(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        await asyncio.get_running_loop().create_future()  # reads nothing more, closes nothing
+
+    async with connected(handler) as (conn, owner):
+        conn.send(post(conn.address, b"x" * 20_000_000))
+        assert (await owner.events.get())[0] == "ended"
+        assert (conn.status, conn.open) == (429, False)
+
+
+async def test_an_answer_that_ends_by_closing_has_its_status():
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello")
+        await writer.drain()
+
+    async with connected(handler) as (conn, owner):
+        conn.send(post(conn.address, b"{}"))
+        assert await owner.events.get() == ("ended", "", "")
+        assert conn.status == 200
+
+
+async def test_switching_protocols_is_not_an_answer():
+    async def handler(reader, writer):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with connected(handler) as (conn, owner):
+        conn.send(post(conn.address, b"{}"))
+        assert (await owner.events.get())[:2] == ("ended", "malformed")
+
+
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()

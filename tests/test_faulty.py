@@ -146,6 +146,14 @@ def test_no_cache_never_says() -> None:
     assert "prompt_tokens_details" not in usage(body)
 
 
+def test_cache_off_reports_that_nothing_is_ever_found() -> None:
+    with spawned("openagentperf.sim.faulty", "--mode", "cache-off", *QUICK) as url:
+        connection = client(url)
+        found = [usage(send(connection, text="y" * 1_000).read())["prompt_tokens_details"] for _ in range(2)]
+        connection.close()
+    assert found == [{"cached_tokens": 0}] * 2
+
+
 def test_role_early_opens_with_what_is_no_output() -> None:
     _, _, body = once("role-early")
     assert [delta.get("content") for delta in deltas(body)[:2]] == ["", ""]
@@ -261,7 +269,7 @@ def test_known_prefixes_are_reported() -> None:
 
 
 def test_every_mode_starts_with_models_that_can_be_listed() -> None:
-    assert len(FAULTS) == 25
+    assert len(FAULTS) == 26
     with spawned("openagentperf.sim.faulty", "--mode", "wrong-model") as url:
         connection = client(url)
         connection.request("GET", "/v1/models")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -166,6 +167,63 @@ def test_too_few_turns(rows: list[TurnRow], verdict: str, says: str) -> None:
     found = first(judged(rows, hit_limit=True))
     assert found.verdict == verdict
     assert says in " ".join(found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "short"),
+    [
+        (spread(20), {}, True),
+        ([row(150.0)], {}, True),
+        ([], {}, False),  # nothing at hand meets nothing
+        (spread(20, tokens=1), {}, False),  # no speed is known
+        (spread(19) + spread(1, ttft_s=12.0), {}, True),  # rank 19 x 0.95 = 18.05: 0.5 + 0.05 x 11.5 = 1.1 s
+        (spread(18) + spread(2, ttft_s=12.0), {}, False),  # rank 18.05 lies on the slow ones: 12 s
+        ([*spread(70), failed(150.0, "reset")], {}, False),  # 1.4 % failed, which chance explains; it would be no pass
+        (spread(20), {"min_active_share": 0.5}, False),  # spoiled besides
+        (spread(20), {"kind": "certify"}, True),
+        (spread(178) + spread(22, tokens=1), {}, True),  # 89 % with a speed
+        (spread(200), {}, False),  # a pass is not short
+        (spread(20, ttft_s=15.0), {}, False),  # nor is a fail
+    ],
+)
+def test_short_is_invalid_for_nothing_but_too_little_data(
+    rows: list[TurnRow], more: dict[str, Any], short: bool
+) -> None:
+    found = first(judged(rows, **more))
+    assert found.short == short
+    assert not short or found.verdict == "invalid"
+
+
+def test_a_short_phase_that_our_own_lag_could_turn_round_is_not_short_alone() -> None:
+    """120 tokens at 30.02/s take 3.997 s; were the first stamp 5 ms late, they took 4.002 s: 29.98/s, and 30 are needed."""
+    late = {"health": samples(lag_s=0.005), "stamps": "user"}
+    assert not first(judged(spread(20, speed=30.02), **late)).short
+    assert first(judged(spread(20, speed=30.1), **late)).short
+
+
+def test_the_end_that_a_server_holds_back_is_told() -> None:
+    rows = [msgspec.structs.replace(r, closed_ns=r.closed_ns + ns(0.4)) for r in spread(200)]
+    found = judged(rows)
+    assert found.tail_p95_s == pytest.approx(0.4)
+    assert not any("last output" in note for note in found.notes)
+    # 12 of 200 at 3 s: rank 199 x 0.95 = 189.05, the slow ones start at rank 188. Failed turns have no end to hold back.
+    rows[:12] = [msgspec.structs.replace(r, closed_ns=r.closed_ns + ns(2.6)) for r in rows[:12]]
+    found = judged([*rows, failed(150.0, "timeout", 60.0)])
+    assert found.tail_p95_s == pytest.approx(3.0)
+    assert any(
+        note.startswith("answers stayed open for up to 3 s after their last output (P95)") for note in found.notes
+    )
+    assert judged([failed(150.0, "timeout", 60.0)]).tail_p95_s is None
+
+
+def test_in_flight_is_summed_over_workers_within_the_window() -> None:
+    health = samples()  # worker 0: 4 in flight, once a second
+    assert judged(spread(200), health=health).in_flight_mean == 4.0
+    outside = [msgspec.structs.replace(s, in_flight=9) if s.t_ns < ns(OPENS_S) else s for s in health]
+    other = [msgspec.structs.replace(s, worker=1, in_flight=i % 2) for i, s in enumerate(health[::2])]  # half as many
+    assert judged(spread(200), health=outside + other, workers=2).in_flight_mean == 4.5
+    assert judged(spread(200), health=outside, workers=2).in_flight_mean is None  # worker 1 has none
+    assert judged(spread(200), health=[]).in_flight_mean is None
 
 
 def test_a_refusing_server_fails_though_its_turns_were_never_sent() -> None:

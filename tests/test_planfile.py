@@ -266,6 +266,10 @@ TIER = '[[tiers.tier]]\nname = "a"\noutput_speed = 1\nttft_s = 1\n'
         ('seed = "one"', "Expected `int`, got `str` - at `$.seed`: correct it (docs/plan.md lists every key)"),
         ("[load]\nworkers = 0", "Expected `int` >= 1 - at `$.load.workers`: correct it (docs/plan.md lists every key)"),
         (
+            "[search]\ninvalid_repeats = 3",  # a way to roll the dice again
+            "Expected `int` <= 2 - at `$.search.invalid_repeats`: correct it (docs/plan.md lists every key)",
+        ),
+        (
             '[[tiers.tier]]\nname = "a"\nttft_s = 1',
             "Object missing required field `output_speed` - at `$.tiers.tier[0]`: add output_speed",
         ),

@@ -117,7 +117,6 @@ def test_broken_lines_are_named(tmp_path: Path) -> None:
         file.write(b"{broken\n")
     found = prepared(tmp_path, source)
     assert [row.where for row in found.skipped] == [f"{source / SET_NAME}:2"]
-    assert found.notes[0] == "lines and files that could not be used: 1 (`openagentperf corpus card` names them)"
 
 
 # --- tool delays ------------------------------------------------------------------------------------------------------------

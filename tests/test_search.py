@@ -1,7 +1,8 @@
 """The search's rules, one history a row. The laws that hold for every history are in laws/test_search_laws.py.
 
 A history is written as phases `LEVEL KIND : VERDICTS`, kind s (search) or c (certify), one verdict a tier in order:
-p (pass), f (fail), i (invalid). `4s:pf` is a search phase at 4 agents that tier a passed and tier b failed.
+p (pass), f (fail), i (invalid), s (invalid, and only short of data). `4s:pf` is a search phase at 4 agents that tier a
+passed and tier b failed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from openagentperf.search.belief import step_size
 from openagentperf.search.step import next_step, standings
 
 _KINDS: dict[str, PhaseKind] = {"s": "search", "c": "certify"}
-_VERDICTS: dict[str, Verdict] = {"p": "pass", "f": "fail", "i": "invalid"}
+_VERDICTS: dict[str, Verdict] = {"p": "pass", "f": "fail", "i": "invalid", "s": "invalid"}
+_REASONS = {"i": ("a slow client",), "s": ("9 measured turns, 50 are needed",)}
 _A = plan.Tier(name="a", output_speed=30, ttft_s=10)
 _B = plan.Tier(name="b", output_speed=100, ttft_s=5)
 
@@ -25,14 +27,14 @@ _B = plan.Tier(name="b", output_speed=100, ttft_s=5)
 def history(text: str) -> tuple[Judged, ...]:
     phases = []
     for index, word in enumerate(text.split()):
-        agents, kind, verdicts = re.fullmatch(r"(\d+)([sc]):([pfi]+)", word).groups()  # type: ignore[union-attr]
+        agents, kind, verdicts = re.fullmatch(r"(\d+)([sc]):([pfis]+)", word).groups()  # type: ignore[union-attr]
         phases.append(
             Judged(
                 index=index,
                 agents=int(agents),
                 kind=_KINDS[kind],
                 verdicts=tuple(
-                    TierVerdict(tier=tier, verdict=_VERDICTS[v], reasons=("a slow client",) if v == "i" else ())
+                    TierVerdict(tier=tier, verdict=_VERDICTS[v], reasons=_REASONS.get(v, ()), short=v == "s")
                     for tier, v in zip("ab", verdicts, strict=False)
                 ),
                 measured_turns=200,
@@ -218,6 +220,75 @@ def test_a_standing_without_a_certificate_says_why() -> None:
         "the search phase at 2 agents was invalid 3 times, last because of: a slow client"
     )
     assert stand("2s:p 2c:p 2c:p 2c:p", start=2, limit=2)[0].why == "still passes at the search limit of 2 agents"
+
+
+@pytest.mark.parametrize(
+    ("text", "rules", "want"),
+    [
+        ("1s:s", {}, "2s"),  # the ramp goes on, one attempt a level
+        ("1s:s 2s:s 4s:p", {}, "8s"),  # a pass implies what is below it
+        ("1s:s 2s:s 4s:p 8s:f 6s:f 5s:f", {}, "4c"),
+        ("1s:s 2s:s 4s:f", {}, "3s"),  # the first level with data fails: the highest short one is looked at upwards
+        ("1s:s 2s:s 4s:f 3s:p", {}, "3c"),
+        ("1s:s 2s:s 4s:s 8s:f 6s:s", {}, "7s"),  # a bisected level is passed over as well
+        ("1s:s 2s:s 4s:s 8s:f 6s:f", {}, "5s"),
+        ("1s:s 2s:s 4s:f 3s:f", {}, "2s"),  # nothing left in between: the short level decides...
+        ("1s:s 2s:s 4s:f 3s:f 2s:s", {}, "2s"),  # ... and its phase in the ramp was the first of three attempts
+        ("1s:s 2s:s 4s:f 3s:f 2s:s 2s:s", {}, None),
+        ("1s:s 2s:s 4s:f 3s:f 2s:s 2s:p", {}, "2c"),
+        ("1s:s 2s:s 4s:f 3s:f 2s:f", {}, "1s"),  # down to the next short one
+        ("1s:s 2s:f", {"invalid_repeats": 0}, "1s"),  # asked for another reason than in the ramp, so asked once more...
+        ("1s:s 2s:f 1s:s", {"invalid_repeats": 0}, None),  # ... and not again
+        ("1s:s 2s:s 4s:s 8s:f", {"resolution": 1.0}, "6s"),  # 4 agents apart, but nobody has seen 4 pass: not closed
+        ("1s:i 1s:s", {}, "2s"),  # what spoils a phase is repeated, what is then only short is not
+        ("1s:s 2s:i", {}, "2s"),
+        ("1s:s 2s:s", {"limit": 2}, None),  # only short levels up to the limit
+        ("1s:p 2s:s", {"limit": 2}, "2s"),  # a lower level had data: the limit is worth its repeats
+        ("1s:p 2s:s 2s:s", {"limit": 2}, "2s"),
+        ("1s:p 2s:s 2s:s 2s:s", {"limit": 2}, None),
+        ("1s:p 2s:f 1c:s 1c:s", {}, "1c"),  # certifying phases are repeated like any other that is invalid
+        ("1s:p 2s:f 1c:s 1c:s 1c:s", {}, None),
+        ("1s:pp 2s:sf 4s:pf", {}, "8s"),  # b's fail at a level where a is short is b's alone
+        ("1s:pp 2s:fp 4s:pp 2s:ss", {}, "2s"),  # the repeat of a doubted fail: not a level to pass over
+    ],
+)
+def test_a_level_short_of_data_is_passed_over(text: str, rules: dict[str, float], want: str | None) -> None:
+    assert asked(text, **rules) == want
+
+
+def test_a_short_level_is_not_believed() -> None:
+    (a,) = stand("1s:p 2s:s 4s:s")
+    assert (a.standing, a.passing, a.failing) == ("unfinished", 1, None)
+    (a,) = stand("1s:p 2s:s 4s:s 8s:f 6s:f")
+    assert (a.passing, a.failing, a.phases_left) == (1, 6, 5)  # 5 agents, then 4 again, and three certifying
+
+
+def test_a_tier_that_is_short_of_data_says_what_to_do() -> None:
+    todo = "more turns fit into a phase with a larger limit_s in a [rigor] table, or with rigor standard"
+    (a,) = stand("1s:s 2s:s", limit=2)
+    assert (a.standing, a.agents) == ("invalid", None)
+    assert a.why == (
+        "no level up to the search limit of 2 agents had enough data, last because of: "
+        f"9 measured turns, 50 are needed; {todo}"
+    )
+    (a,) = stand("1s:s 2s:f 1s:s 1s:s")
+    assert (a.standing, a.agents) == ("invalid", None)
+    assert a.why == (
+        "the search phase at 1 agents was invalid 3 times, last because of: 9 measured turns, 50 are needed; " + todo
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1s:ss 2s:ss 4s:ff", "bisect: a, b between 2 and 4 agents"),
+        ("1s:ss 2s:ff", "bisect: a, b had too few turns at 1 agents and failed at 2"),
+    ],
+)
+def test_a_step_beside_a_short_level_says_why(text: str, why: str) -> None:
+    step = next_step(history(text), tiers_of(text), plan.Search(), plan.Rigor())
+    assert step is not None
+    assert step.why == why
 
 
 def test_a_preliminary_capacity_is_confirmed_not_certified() -> None:

@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import secrets
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -20,13 +21,16 @@ from pathlib import Path
 import msgspec
 
 from openagentperf import __version__, planfile, preflight, rundir, tables, verify
+from openagentperf.client.alive import gone
 from openagentperf.client.clock import now_ns
 from openagentperf.client.connection import TRANSPORT_POLICY
+from openagentperf.client.endpoint import resolve
 from openagentperf.corpus.layout import Compiled
 from openagentperf.corpus.nonce import phase_nonce
 from openagentperf.corpusfile import open_corpus
+from openagentperf.corpusjobs import leftout
 from openagentperf.corpusjobs.prepare import Prepared, prepare
-from openagentperf.errors import OpenAgentPerfError, PlanError, PreflightError, StorageError
+from openagentperf.errors import EndpointError, OpenAgentPerfError, PlanError, PreflightError, StorageError
 from openagentperf.load.collect import Collector
 from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
 from openagentperf.load.protocol import Setup
@@ -62,13 +66,16 @@ def run(plan: Plan, runs: Path, observe: Observe, *, resume: Path | None = None)
     """Carry out a plan; `observe` hears about twice a second how it goes. Raises the errors of errors.py; what was measured stays."""
     with ExitStack() as stack:
         ready = _get_ready(plan, runs, observe, stack)
+        for check in ready.report.checks:
+            if check.status == "warning":
+                observe(Progress(stage="preflight", warning=_warning(check)))
         if not ready.report.ok or ready.report.server is None:
             raise _preflight_error(ready.report, ready.endpoint.url)
         folder = resume or _new_folder(plan, runs)
         _write_opening(folder, plan, ready)
         observe(Progress(stage="preflight", message=f"run folder {folder}"))
         fleet = stack.enter_context(Fleet(_setup(plan, ready), folder))
-        _Search(plan, folder, fleet, observe).go()
+        _Search(plan, folder, fleet, ready, observe).go()
         result = verify.derive(folder)
         rundir.write(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
         rundir.append_line(folder / "ledger.jsonl", LedgerLine(event="finished"))
@@ -103,7 +110,7 @@ class _Ready(msgspec.Struct, frozen=True, kw_only=True):
 def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack) -> _Ready:
     observe(Progress(stage="preparing", message=f"corpus {plan.workload.corpus}"))
     prepared = prepare(plan.workload, plan.seed, runs / "corpora")
-    corpus = open_corpus(prepared.path)
+    corpus = open_corpus(prepared.path, verify=False)  # prepare has just written or verified it
     endpoint = plan.endpoint
     if endpoint is None:
         url = stack.enter_context(spawned("openagentperf.sim.serve", "--model", EMBEDDED_MODEL))
@@ -118,9 +125,14 @@ def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack) -> _R
         headers["Authorization"] = f"Bearer {key}"
     observe(Progress(stage="preflight", message=f"asking {endpoint.url}"))
     report = preflight.check(
-        endpoint, headers, plan, corpus, _order(plan, index=-1, step=Step(agents=1, kind="search", why=""))
+        endpoint, headers, plan, corpus, _order(plan, index=-1, step=Step(agents=1, kind="search", why=""), longest=1)
     )
+    report = msgspec.structs.replace(report, checks=(leftout.check(prepared, corpus), *report.checks))
     return _Ready(prepared=prepared, corpus=corpus, endpoint=endpoint, headers=headers, report=report)
+
+
+def _warning(check: Check) -> str:
+    return f"{check.name}: {check.found}" + (f": {check.fix}" if check.fix else "")
 
 
 def _preflight_error(report: Report, url: str) -> PreflightError:
@@ -145,24 +157,31 @@ def _write_opening(folder: Path, plan: Plan, ready: _Ready) -> None:
     """plan.toml, environment.json, the card and run.json; of a resumed run only what is missing."""
     assert ready.report.server is not None
     corpus = ready.corpus
+    input_mean, output_mean = _means(corpus)
     facts = RunFacts(
         target="embedded simulated node" if plan.endpoint is None else "endpoint",
         url=ready.endpoint.url,
         server=ready.report.server,
         checks=ready.report.checks,
         corpus_digest=corpus.digest,
-        corpus_notes=ready.prepared.notes,
+        corpus_notes=(*ready.prepared.notes, *leftout.note(ready.prepared)),
+        corpus_skipped=ready.prepared.skipped,
         shared_tokens=tuple(corpus.shared_tokens(t) for t in range(corpus.trajectories)),
-        set_input_tokens_mean=_mean(corpus, 1),
-        set_output_tokens_mean=_mean(corpus, 0),
+        set_input_tokens_mean=input_mean,
+        set_output_tokens_mean=output_mean,
     )
     if (folder / "run.json").exists():
         before = verify.read_run_facts(folder)
-        if before.corpus_digest != facts.corpus_digest:
-            raise PlanError(
-                str(folder), f"was begun with corpus {before.corpus_digest[:16]}, this one is {facts.corpus_digest[:16]}",
-                "a run goes on with the corpus it began with", "restore the corpus, or start a new run",
-            )  # fmt: skip
+        for what, then, now in (
+            ("corpus", before.corpus_digest[:16], facts.corpus_digest[:16]),
+            ("model", before.server.model, facts.server.model),
+            ("context", before.server.context_tokens, facts.server.context_tokens),
+        ):
+            if then != now:
+                raise PlanError(
+                    str(folder), f"was begun with {what} {then}, this one is {now}",
+                    "a run goes on with what it began with", f"restore the {what}, or start a new run",
+                )  # fmt: skip
         return
     pretty = [("environment.json", _environment()), ("corpus.card.json", ready.prepared.card), ("run.json", facts)]
     rundir.write(folder / "plan.toml", planfile.dump(plan))
@@ -170,9 +189,21 @@ def _write_opening(folder: Path, plan: Plan, ready: _Ready) -> None:
         rundir.write(folder / name, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
-def _mean(corpus: Compiled, field: int) -> float:
-    slots = [corpus.slot(*corpus.locate(i)) for i in range(corpus.total_turns)]
-    return sum((s.output_tokens, s.input_tokens)[field] for s in slots) / len(slots)
+def _means(corpus: Compiled) -> tuple[float, float]:
+    """Mean input and output tokens over all turns of the set."""
+    inputs = outputs = 0
+    for i in range(corpus.total_turns):
+        slot = corpus.slot(*corpus.locate(i))
+        inputs += slot.input_tokens
+        outputs += slot.output_tokens
+    return inputs / corpus.total_turns, outputs / corpus.total_turns
+
+
+def _longest_answer(plan: Plan, corpus: Compiled) -> int:
+    """Most tokens that a turn may ask for: the recorded ones on the exact track, the cap on the natural one."""
+    if plan.workload.track == "natural":
+        return plan.workload.max_output_tokens
+    return max(corpus.slot(*corpus.locate(i)).output_tokens for i in range(corpus.total_turns))
 
 
 def _environment() -> dict[str, object]:
@@ -214,8 +245,11 @@ def _setup(plan: Plan, ready: _Ready) -> Setup:
     )
 
 
-def _order(plan: Plan, index: int, step: Step) -> PhaseOrder:
-    """Order and starts follow from the plan's seed; the nonces come from the system and are known to nobody before."""
+def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
+    """Order and starts follow from the plan's seed; the nonces come from the system and are known to nobody before.
+
+    longest   the most tokens that a turn may ask for
+    """
     rigor = plan.rigor
     return PhaseOrder(
         index=index,
@@ -229,7 +263,7 @@ def _order(plan: Plan, index: int, step: Step) -> PhaseOrder:
         settle_s=rigor.settle_s,
         measure_s=rigor.measure_s if step.kind == "certify" else rigor.search_measure_s,
         limit_s=rigor.limit_s,
-        turn_timeout_s=plan.slowest_answer_s(),
+        turn_timeout_s=plan.slowest_answer_s(longest),
     )
 
 
@@ -239,8 +273,10 @@ def _order(plan: Plan, index: int, step: Step) -> PhaseOrder:
 class _Search:
     """One run's loop. The history it asks the search with is the ledger's, re-read at the start."""
 
-    def __init__(self, plan: Plan, folder: Path, fleet: Fleet, observe: Observe) -> None:
+    def __init__(self, plan: Plan, folder: Path, fleet: Fleet, ready: _Ready, observe: Observe) -> None:
         self._plan, self._folder, self._fleet, self._observe = plan, folder, fleet, observe
+        self._ready = ready
+        self._longest = _longest_answer(plan, ready.corpus)
         lines = rundir.read_ledger(folder)
         self._history: list[Judged] = [line.judged for line in lines if line.judged is not None]
         self._index = max((line.index for line in lines), default=-1) + 1
@@ -251,14 +287,28 @@ class _Search:
     def go(self) -> None:
         plan = self._plan
         while True:
+            self._look_for_the_server()
             self._standings = standings(self._history, plan.tiers, plan.search, plan.rigor)
             step = next_step(self._history, plan.tiers, plan.search, plan.rigor)
             if step is None:
                 return
             self._history.append(self._phase(step))
 
+    def _look_for_the_server(self) -> None:
+        """Stop where nobody listens any more: every phase to come would fail, and the answer be 0 agents for a server that is gone."""
+        url = self._ready.endpoint.url
+        why = gone(resolve(url))
+        if not why:
+            return
+        last = self._history[-1] if self._history else None
+        after = f" after phase {last.index + 1} at {last.agents} agents, whose failed turns count" if last else ""
+        raise EndpointError(
+            f"endpoint {url}", f"accepts no connections any more ({why}){after}", "a server that is up is needed",
+            f"start it again, then `openagentperf run --resume {shlex.quote(str(self._folder))}` goes on",
+        )  # fmt: skip
+
     def _phase(self, step: Step) -> Judged:
-        order = _order(self._plan, self._index, step)
+        order = _order(self._plan, self._index, step, self._longest)
         folder = rundir.phase_folder(self._folder, order.index, order.agents)
         ledger = self._folder / "ledger.jsonl"
         about = {"index": order.index, "agents": order.agents, "kind": order.kind}

@@ -139,8 +139,8 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Never more agents than this; a tier still passing here is reported as `at least`."""
     resolution: Fraction = 0.02
     """Bisect until the bracket is max(1, resolution x N) wide; also the step down after a failed certification."""
-    invalid_repeats: CountOrZero = 2
-    """How often an invalid phase is repeated before the run ends as invalid."""
+    invalid_repeats: Annotated[int, Meta(ge=0, le=2)] = 2
+    """How often an invalid phase is repeated before the run ends as invalid. At most 2: more would be a way to re-roll."""
 
 
 class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -175,12 +175,12 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """64 hex characters that change with any field of the plan."""
         return digest_of(self)
 
-    def slowest_answer_s(self) -> float:
-        """The longest an honest answer may take: TTFT limit + max_tokens / slowest tier speed, over all tiers.
+    def slowest_answer_s(self, max_tokens: int) -> float:
+        """The longest an honest answer of `max_tokens` may take: TTFT limit + max_tokens / tier speed, over all tiers.
 
         The turn timeout must not be shorter (docs/methodology.md#failures), or honest long answers fail.
         """
-        return max(t.ttft_s + self.workload.max_output_tokens / t.output_speed for t in self.tiers.tier)
+        return max(t.ttft_s + max_tokens / t.output_speed for t in self.tiers.tier)
 
 
 def digest_of(value: object) -> str:

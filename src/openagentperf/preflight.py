@@ -19,6 +19,7 @@ from openagentperf.client.clock import now_ns
 from openagentperf.client.connection import Piece
 from openagentperf.client.endpoint import Address, request_head, resolve, tls_context
 from openagentperf.client.exchange import exchange
+from openagentperf.client.unreachable import complaint
 from openagentperf.corpus.layout import Compiled
 from openagentperf.errors import EndpointError
 from openagentperf.load.protocol import Setup
@@ -32,8 +33,16 @@ from openagentperf.wire.chat import decode
 from openagentperf.wire.chatrequest import CLOSE, fixed_head, open_messages
 
 PROBE_TIMEOUT_S = 120.0
-_EOS_TOKENS = 64
+"""Of a first answer: a cold server on a CPU prefills a long prompt for a minute."""
+REACH_TIMEOUT_S = 20.0
+"""Of the list of models, which costs a server nothing."""
+_EOS_TOKENS = (64, 37)
+"""Two lengths: a server with a fixed answer length of its own may honour one by accident."""
 _EOS_PROMPT = b'[{"role":"user","content":"Reply with exactly the word: hi"}]'
+
+
+_WHOLE = 0.6
+"""Of the tokens that the ratio of a short turn foretells for the longest. Code of another language moves a ratio by 20 %, not by 40."""
 
 
 class _Model(msgspec.Struct):
@@ -85,16 +94,10 @@ class _Preflight:
             self._context = tls_context(self._endpoint.ca_file) if self._address.tls else None
         except EndpointError as error:
             return self._say("reachable", "failed", f"{error.where} {error.found}", error.needed, error.fix)
-        raw = await exchange(self._address, self._context, self._get("/models"), PROBE_TIMEOUT_S)
-        if raw.failure == "connect":
-            if raw.detail.startswith("TLS"):
-                fix = "name the authority's PEM file with --ca-file, or check the host name"
-                return self._say("tls", "failed", f"{url}: {raw.detail}", "a certificate this machine trusts", fix)
-            fix = "start the server, or check host and port in --endpoint"
-            return self._say("reachable", "failed", f"{url}: {raw.detail}", "a server that accepts connections", fix)
-        if raw.failure in ("reset", "malformed") and not raw.data.startswith(b"HTTP/1."):
-            fix = "check the port, and http against https, in --endpoint"
-            return self._say("reachable", "failed", f"{url}: {raw.detail}", "an HTTP/1.1 server", fix)
+        raw = await exchange(self._address, self._context, self._get("/models"), REACH_TIMEOUT_S)
+        if bad := complaint(raw, url, REACH_TIMEOUT_S):
+            self._checks.append(bad)
+            return False
         self._models_answer = http.parse(raw.data, array("q", raw.sizes))
         return self._say("reachable", "ok", f"{url} answers{' over verified TLS' if self._context else ''}")
 
@@ -139,15 +142,13 @@ class _Preflight:
                 pass
             case "http" if row.status == 404:
                 fix = "check --model, and that the base URL ends in /v1"
-                return self._say("streaming", "failed", f"HTTP 404: {row.detail}", "a model that is served", fix)
+                return self._say("streaming", "failed", row.detail, "a model that is served", fix)
             case "http" if row.status in (401, 403):
                 fix = "name the variable that holds the key with --api-key-env"
-                return self._say("streaming", "failed", f"HTTP {row.status}: {row.detail}", "a valid key", fix)
+                return self._say("streaming", "failed", row.detail, "a valid key", fix)
             case "http" if row.status == 422 or "ignore_eos" in row.detail:
                 fix = "use --track natural, or an engine that knows ignore_eos (vLLM, SGLang, llama.cpp, TensorRT-LLM)"
-                return self._say(
-                    "streaming", "failed", f"HTTP {row.status}: {row.detail}", "a request it understands", fix
-                )
+                return self._say("streaming", "failed", row.detail, "a request it understands", fix)
             case "overflow":
                 return self._too_long(row)
             case "no_usage":
@@ -155,7 +156,8 @@ class _Preflight:
                 return self._say("usage", "failed", "the stream carries no token counts", "`usage` in the stream", fix)
             case "timeout":
                 fix = "check that the server generates at all; see its log"
-                return self._say("streaming", "failed", f"{where}: {row.detail}", "a complete answer", fix)
+                found = f"{where}: {row.detail}, {row.output_events} output events came"
+                return self._say("streaming", "failed", found, "a complete answer", fix)
             case _:
                 fix = "see the server's log; `curl -N` the same request to look at the stream"
                 found = f"{where}: {row.failure}: {row.detail}"
@@ -175,14 +177,17 @@ class _Preflight:
         )
 
     async def _stops_when_told(self) -> bool:
-        row = await self._custom(_EOS_PROMPT, _EOS_TOKENS)
-        needed = f"exactly {_EOS_TOKENS} tokens with ignore_eos"
         fix = "use --track natural, or an engine that honours ignore_eos (vLLM, SGLang, llama.cpp, TensorRT-LLM)"
-        if row.failure:
-            return self._say("eos control", "failed", f"{row.failure}: {row.detail}", needed, fix)
-        if row.output_tokens != _EOS_TOKENS:
-            return self._say("eos control", "failed", f"the answer has {row.output_tokens} tokens", needed, fix)
-        return self._say("eos control", "ok", f"ignore_eos gives {row.output_tokens} of {_EOS_TOKENS} tokens")
+        for tokens in _EOS_TOKENS:
+            needed = f"exactly {tokens} tokens with ignore_eos"
+            row = await self._custom(_EOS_PROMPT, tokens)
+            if row.failure:
+                return self._say("eos control", "failed", f"{row.failure}: {row.detail}", needed, fix)
+            if row.output_tokens != tokens:
+                return self._say("eos control", "failed", f"the answer has {row.output_tokens} tokens", needed, fix)
+        return self._say(
+            "eos control", "ok", f"ignore_eos gives {' and '.join(map(str, _EOS_TOKENS))} tokens, as asked"
+        )
 
     async def _longest_fits(self) -> bool:
         """Really sent: token counts of two tokenizers are never equal, and a gateway may have a limit of its own."""
@@ -196,7 +201,8 @@ class _Preflight:
         context = self._facts.context_tokens
         if context and estimate > 1.1 * context:
             return self._say("context", "failed", *self._context_words(estimate, context))
-        row = await self._turn(turn, replay=self._fresh(), first_read=True)
+        replay = self._fresh()
+        row = await self._turn(turn, replay=replay, first_read=True)
         if row.failure == "overflow":
             return self._too_long(row)
         if row.status != 200:
@@ -204,9 +210,25 @@ class _Preflight:
             return self._say(
                 "context", "failed", found, "an answer", "see the server's log; a proxy may limit body sizes"
             )
-        return self._say(
-            "context", "ok", f"the longest turn fits (about {estimate:,} tokens, {row.request_bytes:,} bytes)"
-        )
+        return await self._whole_prompt_counted(turn, replay, row.request_bytes)
+
+    async def _whole_prompt_counted(self, turn: tuple[int, int], replay: int, request_bytes: int) -> bool:
+        """A server that cuts long prompts without a word (a context window set too small) would be fast and wrong."""
+        row = await self._turn(turn, replay=replay, count_only=True)
+        wanted = self._corpus.slot(*turn).input_tokens
+        if row.prompt_tokens is None:
+            found = f"the longest turn fits ({request_bytes:,} bytes); its tokens are not counted"
+            return self._say("context", "warning", found)
+        ratio = row.prompt_tokens / max(1, wanted)
+        if ratio < _WHOLE * min(1.0, self._facts.token_ratio):
+            expected = int(wanted * self._facts.token_ratio)
+            found = f"of the corpus's longest turn (about {expected:,} tokens) the server counts {row.prompt_tokens:,}"
+            fix = "raise its context window (Ollama: num_ctx), or cut the corpus with --max-context"
+            return self._say("context", "failed", found, "the whole prompt", fix)
+        # Of the longest turn: on a short one the template's own tokens weigh in, and every use of the ratio is about long ones.
+        self._facts = msgspec.structs.replace(self._facts, token_ratio=ratio)
+        found = f"the longest turn fits: {row.prompt_tokens:,} prompt tokens, {request_bytes:,} bytes"
+        return self._say("context", "ok", found)
 
     def _too_long(self, row: TurnRow) -> bool:
         slot = max(
@@ -218,10 +240,10 @@ class _Preflight:
         return self._say("context", "failed", f"{found} (the server says: {row.detail})", needed, fix)
 
     def _context_words(self, estimate: int, context: int) -> tuple[str, str, str]:
-        found = f"the corpus's longest turn needs about {estimate:,} tokens by this server's count"
+        found = f"the context is {context:,} tokens" if context else "the context is too short"
         fits = int(0.95 * context / max(self._facts.token_ratio, 0.01)) if context else 0
         fix = f"cut the corpus with --max-context {fits}" if fits >= 256 else "cut the corpus with --max-context"
-        needed = f"its context is {context:,}" if context else "its context is shorter"
+        needed = f"about {estimate:,} tokens, the corpus's longest turn by this server's count"
         return found, needed, f"{fix}, or serve a longer context"
 
     async def _cache(self) -> bool:
@@ -283,7 +305,7 @@ class _Preflight:
         assert self._address is not None
         return [request_head(self._address, "GET", path, self._headers) + b"0\r\n\r\n"]
 
-    def _setup(self) -> Setup:
+    def _setup(self, count_only: bool) -> Setup:
         workload, endpoint = self._plan.workload, self._endpoint
         return Setup(
             worker=0,
@@ -292,9 +314,9 @@ class _Preflight:
             ca_file=endpoint.ca_file,
             headers=self._headers,
             fixed_head=self._fixed(),
-            exact=workload.track == "exact",
-            max_output_tokens=workload.max_output_tokens,
-            context_tokens=self._facts.context_tokens,
+            exact=workload.track == "exact" and not count_only,
+            max_output_tokens=1 if count_only else workload.max_output_tokens,
+            context_tokens=0 if count_only else self._facts.context_tokens,
             token_ratio=self._facts.token_ratio,
             corpus="",
             idle_reuse_s=0,
@@ -309,12 +331,14 @@ class _Preflight:
             extra=self._endpoint.extra_body,
         )
 
-    async def _turn(self, at: tuple[int, int], *, replay: int, first_read: bool = False) -> TurnRow:
+    async def _turn(
+        self, at: tuple[int, int], *, replay: int, first_read: bool = False, count_only: bool = False
+    ) -> TurnRow:
         assert self._address is not None
         head = request_head(self._address, "POST", "/chat/completions", self._headers)
-        maker = RequestMaker(self._corpus, self._order, head, self._setup())
+        maker = RequestMaker(self._corpus, self._order, head, self._setup(count_only))
         send = Send(trajectory=at[0], turn=at[1], replay=replay, last=False, due_ns=now_ns())
-        pieces, _ = maker.pieces(send, agent=0)
+        pieces, _, _ = maker.pieces(send, agent=0)
         return await self._ask(pieces, first_read)
 
     async def _custom(self, messages: bytes, max_tokens: int) -> TurnRow:

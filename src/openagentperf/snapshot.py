@@ -10,6 +10,7 @@ from openagentperf.plan import Rigor
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.progress import Progress, Stage
 from openagentperf.records.standing import Standing
+from openagentperf.records.turns import TurnRow
 from openagentperf.score.columns import Turns
 from openagentperf.score.quantile import quantile_or_none
 from openagentperf.score.turn import pace, ttft_s
@@ -50,7 +51,7 @@ def snapshot(
         elapsed_s=elapsed_s,
         phase_left_s=max(0.0, (window_ends_ns - now_ns) / NS_PER_S),
         run_left_s=max(0.0, rest_s(standings, rigor, order.agents) - max(0, now_ns - order.start_ns) / NS_PER_S),
-        last_error=next((f"{r.failure}: {r.detail}" for r in reversed(collector.rows[-50:]) if r.failure), ""),
+        last_error=next((f"{r.failure}: {r.detail}" for r in reversed(collector.rows[-50:]) if _failed(r)), ""),
         brackets=tuple(_bracket(standing) for standing in standings),
     )
 
@@ -68,6 +69,11 @@ def rest_s(standings: Sequence[Standing], rigor: Rigor, agents: int) -> float:
     shared = max((phases for ramping, phases in searching if ramping), default=0)
     own = sum(phases for ramping, phases in searching if not ramping)
     return (shared + own) * (ramp_s + rigor.search_measure_s) + certifying * (ramp_s + rigor.measure_s)
+
+
+def _failed(row: TurnRow) -> bool:
+    """Not for the phase's own end, which breaks off what is open then."""
+    return row.failure not in ("", "aborted")
 
 
 def _finite(value: float | None) -> float | None:

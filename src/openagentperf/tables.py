@@ -21,7 +21,7 @@ import polars as pl
 
 from openagentperf.errors import StorageError
 from openagentperf.records.phase import PhaseFacts
-from openagentperf.records.turns import ClientSample, RawTurn, TurnRow
+from openagentperf.records.turns import ClientSample, Failure, RawTurn, TurnRow
 from openagentperf.rundir import frame_files, write
 
 _TYPES: dict[str, Any] = {"int": pl.Int64, "bool": pl.Boolean, "str": pl.String, "float": pl.Float64}
@@ -57,7 +57,7 @@ def write_phase(
     rows: Sequence[TurnRow],
     reads: Sequence[tuple[bytes, bytes]],
     samples: Sequence[ClientSample],
-    kept: Sequence[RawTurn],
+    kept: Sequence[tuple[Failure, RawTurn]],
 ) -> None:
     """Close a phase: tables first, `phase.json` last (it marks the folder as whole), then the frame files go.
 
@@ -77,8 +77,8 @@ def write_phase(
     )
     in_time = sorted(samples, key=lambda s: (s.t_ns, s.worker))
     _write(folder / "client.parquet", _frame(in_time, ClientSample))
-    for raw in kept:
-        name = f"{raw.failure or 'ok'}-a{raw.agent}-r{raw.replay}-t{raw.turn}.http"
+    for failure, raw in kept:
+        name = f"{failure or 'ok'}-a{raw.agent}-r{raw.replay}-t{raw.turn}.http"
         write(folder / "raw" / name, raw.data)
     write(folder / "phase.json", msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
     for path in frame_files(folder):

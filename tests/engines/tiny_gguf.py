@@ -105,7 +105,7 @@ def byte_alphabet() -> dict[int, str]:
 
 
 def train_vocabulary(text: str, size: int) -> Vocabulary:
-    """Byte-pair merges, the most frequent pair first (ties: the pair that sorts first), until there are `size` tokens with the special ones."""
+    """Byte-pair merges, the most frequent first (of equals the one that sorts first), until there are `size` tokens, special ones too."""
     alphabet = byte_alphabet()
     word_counts = Counter(PRE_TOKEN.findall(text))
     words = [[alphabet[byte] for byte in word.encode()] for word in word_counts]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openagentperf import plan
-from openagentperf.records.phase import Judged, TierVerdict, Verdict
+from openagentperf.records.phase import Judged, TierVerdict
 from openagentperf.search.belief import step_size
 from openagentperf.search.step import Step, next_step, standings
 from openagentperf.seeds import Stream
 
-Oracle = Callable[[Step, str], Verdict]
+Word = Literal["pass", "fail", "invalid", "short"]
+"""A verdict, or `short`: invalid for nothing but too little data."""
+Oracle = Callable[[Step, str], Word]
 RIGOR = plan.Rigor()
 CERTIFY = RIGOR.certify_phases
 
@@ -52,13 +55,21 @@ def run(tiers: plan.TierSet, rules: plan.Search, oracle: Oracle, bound: int) -> 
     while (step := next_step(history, tiers, rules, RIGOR)) is not None:
         assert len(history) < bound, f"more than {bound} phases"
         assert 1 <= step.agents <= rules.limit
-        verdicts = [TierVerdict(tier=t.name, verdict=oracle(step, t.name)) for t in tiers.tier]
-        history.append(judged(len(history), step, verdicts))
+        history.append(judged(len(history), step, [said(t.name, oracle(step, t.name)) for t in tiers.tier]))
     return history
+
+
+def said(tier: str, word: Word) -> TierVerdict:
+    return TierVerdict(tier=tier, verdict="invalid" if word == "short" else word, short=word == "short")
 
 
 def monotone(capacities: Sequence[int]) -> Oracle:
     return lambda step, tier: "pass" if step.agents <= capacities[int(tier[1:])] else "fail"
+
+
+def short_below(level: int, oracle: Oracle) -> Oracle:
+    """A slow system: too few turns fit into a search phase of fewer than `level` agents."""
+    return lambda step, tier: "short" if step.kind == "search" and step.agents < level else oracle(step, tier)
 
 
 def searched(history: Sequence[Judged]) -> list[int]:
@@ -167,9 +178,50 @@ def test_phases_left_is_never_too_few(capacity: int, rules: plan.Search) -> None
     assert left[-1] == 0
 
 
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=3), st.integers(1, 300), RULES)
+@settings(max_examples=250, deadline=None)
+@example([6], 5, plan.Search(start=1, limit=4096))  # the first level with data, 8, fails
+@example([7], 7, plan.Search(start=1, limit=4096, resolution=1.0))
+@example([4], 5, plan.Search(start=1, limit=4096))
+@example([9], 8, plan.Search(start=1, limit=8))
+def test_a_system_short_of_turns_at_low_levels_is_found_all_the_same(
+    capacities: list[int], enough: int, rules: plan.Search
+) -> None:
+    """Exactly where the capacity is a level with data, else not at all; no short level is ever believed."""
+    tiers = tiers_of(len(capacities))
+    history = run(tiers, rules, short_below(enough, monotone(capacities)), bound=400)
+    levels = searched(history)
+    most = {level: 1 if level >= enough else 1 + rules.invalid_repeats for level in levels}
+    assert all(levels.count(level) <= most[level] for level in most)
+    for capacity, standing in zip(capacities, standings(history, tiers, rules, RIGOR), strict=True):
+        assert standing.passing == 0 or standing.passing >= enough
+        found = standing.agents
+        if enough > rules.limit or capacity < enough != 1:
+            assert (standing.standing, found) == ("invalid", None)
+            assert "larger limit_s" in standing.why
+        elif capacity >= rules.limit:
+            assert (standing.standing, found) == ("at_least", rules.limit)
+        else:
+            assert found is not None
+            assert found <= capacity < found + step_size(rules.resolution, found)
+            assert capacity == 0 or step_size(rules.resolution, found) > 1 or found == capacity
+
+
+@given(st.integers(0, 300), st.integers(1, 300), RULES)
+@settings(max_examples=100, deadline=None)
+def test_phases_left_is_never_too_few_beside_short_levels(capacity: int, enough: int, rules: plan.Search) -> None:
+    """Counted from the last invalid phase: `phases_left` foresees none."""
+    tiers = tiers_of(1)
+    history = run(tiers, rules, short_below(enough, monotone([capacity])), bound=100)
+    valid = 1 + max((i for i, phase in enumerate(history) if phase.verdict("t0") == "invalid"), default=-1)
+    for n in range(valid, len(history) + 1):
+        assert standings(history[:n], tiers, rules, RIGOR)[0].phases_left >= len(history) - n
+    assert standings(history, tiers, rules, RIGOR)[0].phases_left == 0
+
+
 @st.composite
 def noise(draw: st.DrawFn) -> tuple[plan.TierSet, plan.Search, Oracle, int]:
-    """Any verdicts at all: each tier draws pass, fail or invalid by weights of its own, or by level, or both."""
+    """Any verdicts at all: each tier draws pass, fail, invalid or short by weights of its own, or by level, or both."""
     count = draw(st.integers(1, 3))
     rules = plan.Search(
         start=draw(st.integers(1, 12)),
@@ -178,20 +230,22 @@ def noise(draw: st.DrawFn) -> tuple[plan.TierSet, plan.Search, Oracle, int]:
         invalid_repeats=draw(st.integers(0, 2)),
     )
     percent = st.integers(0, 100)
-    weights = [(draw(percent), draw(st.integers(0, 30))) for _ in range(count)]
+    weights = [(draw(percent), draw(st.integers(0, 30)), draw(st.integers(0, 60))) for _ in range(count)]
     knees = [draw(st.integers(0, 24)) for _ in range(count)]
     stream = Stream(draw(st.integers(0, 2**32)), "oracle")
 
-    def oracle(step: Step, tier: str) -> Verdict:
+    def oracle(step: Step, tier: str) -> Word:
         i = int(tier[1:])
-        agree, invalid = weights[i]
+        agree, invalid, short = weights[i]
         if stream.below(100) < invalid:
             return "invalid"
+        if stream.below(100) < short:
+            return "short"
         right = stream.below(100) < agree
         return "pass" if (step.agents <= knees[i]) == right else "fail"
 
-    # Per tier and level: one search verdict, one repeat, two runs of certifying phases; each after R invalid ones.
-    bound = count * rules.limit * (2 + 2 * CERTIFY) * (1 + rules.invalid_repeats)
+    # Per tier and level: one short phase, one search verdict, one repeat, two runs of certifying phases; each after R invalid ones.
+    bound = count * rules.limit * (3 + 2 * CERTIFY) * (1 + rules.invalid_repeats)
     return tiers_of(count), rules, oracle, bound
 
 
@@ -244,8 +298,8 @@ def test_any_verdicts_end_and_nothing_is_believed_above_a_standing_fail(
 def test_every_attempt_answers_a_need_and_no_need_is_asked_for_ever(
     case: tuple[plan.TierSet, plan.Search, Oracle, int],
 ) -> None:
-    """No level gets more search phases than tiers x (first + repeat), each after its invalid repeats."""
+    """No level gets more search phases than tiers x (short + first + repeat), each after its invalid repeats."""
     tiers, rules, oracle, bound = case
     levels = searched(run(tiers, rules, oracle, bound))
-    most = len(tiers.tier) * (2 + 3 * rules.invalid_repeats)
+    most = len(tiers.tier) * (3 + 3 * rules.invalid_repeats)
     assert all(levels.count(level) <= most for level in set(levels))

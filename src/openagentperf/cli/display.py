@@ -60,6 +60,8 @@ class LiveDisplay:
         self._live.stop()
 
     def __call__(self, progress: Progress) -> None:
+        if progress.warning:
+            self._console.print(Text(printable(f"warning: {progress.warning}")))
         lines = frame(progress, min(self._console.width, 120))
         self._live.update(Text("\n").join([Text(lines[0], style="bold"), *map(Text, lines[1:])]))
 
@@ -84,13 +86,16 @@ class PlainDisplay:
 
     def __call__(self, progress: Progress) -> None:
         last, self._last = self._last, progress
+        if progress.warning:
+            self._say(f"warning: {progress.warning}")
         if progress.stage in ("preparing", "preflight", "done"):
             if progress.message and (last is None or progress.message != last.message):
                 self._say(progress.message)
         elif progress.stage == "judge":
             if progress.phase != self._ended:
                 self._ended = progress.phase
-                self._say("; ".join([phase_line(progress), *progress.brackets]))
+                error = [f"last error: {progress.last_error}"] if progress.last_error else []
+                self._say("; ".join([phase_line(progress), *progress.brackets, *error]))
         elif self._clock() - self._said_s >= QUIET_S:
             left = f", ~{_span(progress.run_left_s)} left" if progress.run_left_s is not None else ""
             self._say(f"{phase_line(progress)}, {_STAGES[progress.stage]}{left}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         command = "openagentperf" if context is None else context.command_path
         return _report(UsageError(command, _text(error), "", f"{command} --help lists what there is"), json)
-    except typer.Abort:
-        return Interrupted.exit_code
+    except typer.Abort:  # Ctrl-C outside of a run's phases
+        return _report(Interrupted("interrupted", "before anything was measured"), json)
     except Exception as error:  # noqa: BLE001 - the last net: a person gets a sentence, the traceback goes to a file
         return _report(_unforeseen(error), json)
     return status if isinstance(status, int) else 0
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
 def entry() -> None:
     """The console script."""
     status = 1
+    # What ends a container, a CI job or a batch slot: as orderly as Ctrl-C, so that the ledger knows of it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()
@@ -94,10 +98,15 @@ def _text(error: Exception) -> str:
 
 def _unforeseen(error: Exception) -> OpenAgentPerfError:
     text = "".join(traceback.format_exception(error))
-    with tempfile.NamedTemporaryFile("w", prefix="openagentperf-", suffix=".traceback", delete=False) as file:
+    kept = "its traceback, which could not be written to a file"
+    with (
+        suppress(OSError),
+        tempfile.NamedTemporaryFile("w", prefix="openagentperf-", suffix=".traceback", delete=False) as file,
+    ):
         file.write(text)
+        kept = file.name
     where = traceback.extract_tb(error.__traceback__)[-1]
     return OpenAgentPerfError(
         f"{Path(where.filename).name}:{where.lineno}", f"{type(error).__name__}: {error}", "which nobody foresaw",
-        f"please report it with {file.name}",
+        f"please report it with {kept}",
     )  # fmt: skip

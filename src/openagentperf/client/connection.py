@@ -28,13 +28,15 @@ import httptools
 
 from openagentperf.client.clock import ANCILLARY_BYTES, SO_TIMESTAMPNS, Clock, now_ns
 from openagentperf.client.endpoint import Address
-from openagentperf.client.reads import Readers
+from openagentperf.client.reads import SharedReads
 from openagentperf.records.turns import Failure
 
 Piece: TypeAlias = bytes | memoryview
 
 TRANSPORT_POLICY = "direct-no-retry-v1"
 
+EAGER_READS = 4
+"""Headers, a role-only event, the first output and the next: the events whose stamps a shared read could merge to any effect."""
 _READ_BYTES = 1 << 16
 _SHARED = memoryview(bytearray(_READ_BYTES))
 _INTO = [_SHARED]
@@ -58,8 +60,8 @@ class Connection:
     """One socket: dialled, then one request at a time, until it closes. Never dials again by itself."""
 
     __slots__ = (
-        "_clock", "_context", "_dead", "_fd", "_incoming", "_loop", "_out", "_outgoing", "_owner", "_parser", "_readers", "_sock", "_tls", "_unsent",
-        "_writing", "address", "busy", "chunks", "idle_since_ns", "lags", "open", "requests", "status", "times",
+        "_clock", "_context", "_dead", "_eased", "_fd", "_incoming", "_loop", "_out", "_outgoing", "_owner", "_parser", "_shared", "_sock", "_tls",
+        "_unsent", "_writing", "address", "busy", "chunks", "idle_since_ns", "lags", "open", "requests", "status", "times",
     )  # fmt: skip
 
     def __init__(
@@ -69,10 +71,11 @@ class Connection:
         clock: Clock,
         owner: Owner,
         context: ssl.SSLContext | None = None,
-        readers: Readers | None = None,
+        shared: SharedReads | None = None,
     ) -> None:
-        """`readers` watches the socket for bytes to read; the loop itself where nothing is given."""
-        self._readers: Readers = readers or loop
+        """`shared` reads the body of a stream from its EAGER_READS-th read on; the loop itself reads all else, or all."""
+        self._shared = shared
+        self._eased = False
         self._loop, self.address, self._clock, self._owner, self._context = loop, address, clock, owner, context
         self._sock: socket.socket | None = None
         self._fd = -1
@@ -126,13 +129,13 @@ class Connection:
             self._die("client" if code in _OUR_LIMITS else "connect", os.strerror(code))
             return
         if self._context is None:
-            self._readers.add_reader(self._fd, self._readable)
+            self._loop.add_reader(self._fd, self._readable)
             self._opened()
             return
         assert self._incoming is not None
         assert self._outgoing is not None
         self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_hostname=self.address.server_name)
-        self._readers.add_reader(self._fd, self._readable)
+        self._loop.add_reader(self._fd, self._readable)
         self._handshake()
 
     def _handshake(self) -> None:
@@ -237,6 +240,8 @@ class Connection:
         if stamps:
             self.lags.append(now - at)
         self.chunks.append(data)
+        if len(self.times) == EAGER_READS and self._shared is not None:
+            self._ease(self._shared)
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
@@ -245,6 +250,17 @@ class Connection:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self.busy:  # else: complete, and garbage behind it
                 self._die("malformed", f"not HTTP/1.1: {error}")
+
+    def _ease(self, shared: SharedReads) -> None:
+        self._eased = True
+        self._loop.remove_reader(self._fd)
+        shared.add_reader(self._fd, self._readable)
+
+    def _be_eager(self) -> None:
+        if self._eased and self._shared is not None:
+            self._eased = False
+            self._shared.remove_reader(self._fd)
+            self._loop.add_reader(self._fd, self._readable)
 
     def _decrypt(self, data: bytes) -> bytes:
         assert self._tls is not None
@@ -313,8 +329,10 @@ class Connection:
         self.open = False
         sock, self._sock = self._sock, None
         if sock is not None:
+            if self._eased and self._shared is not None:
+                self._shared.remove_reader(self._fd)
             if self._fd >= 0:
-                self._readers.remove_reader(self._fd)
+                self._loop.remove_reader(self._fd)
                 self._loop.remove_writer(self._fd)
             sock.close()
         self._out = []

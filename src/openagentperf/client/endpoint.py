@@ -5,11 +5,15 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from openagentperf.errors import EndpointError
+
+Sockaddr: TypeAlias = Any
+_PROBE_S = 5.0
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -52,7 +56,7 @@ def resolve(url: str) -> Address:
             "a name that resolves was needed",
             "check the spelling and the DNS of this machine",
         ) from error
-    family, _, _, _, sockaddr = found[0]
+    family, sockaddr = _first_that_connects([(family, sockaddr) for family, _, _, _, sockaddr in found])
     return Address(
         family=family,
         sockaddr=sockaddr,
@@ -62,6 +66,17 @@ def resolve(url: str) -> Address:
         path=parts.path.rstrip("/"),
         url=url,
     )
+
+
+def _first_that_connects(candidates: list[tuple[int, Sockaddr]]) -> tuple[int, Sockaddr]:
+    """`localhost` is ::1 first on many hosts, and many servers listen on 127.0.0.1 only. The first where none connects."""
+    if len(candidates) > 1:
+        for family, sockaddr in candidates:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.settimeout(_PROBE_S)
+                if probe.connect_ex(sockaddr) == 0:
+                    return family, sockaddr
+    return candidates[0]
 
 
 def tls_context(ca_file: str) -> ssl.SSLContext:

@@ -13,17 +13,9 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
-from typing import Protocol
 
 PAUSE_S = 0.002
 _MOST = 4096
-
-
-class Readers(Protocol):
-    """Who calls back when a socket has something to read: an event loop, or SharedReads."""
-
-    def add_reader(self, fd: int, callback: Callable[[], None], /) -> object: ...
-    def remove_reader(self, fd: int, /) -> object: ...
 
 
 class SharedReads:

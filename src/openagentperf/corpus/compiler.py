@@ -6,16 +6,14 @@ import hashlib
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from msgspec import Struct
 
-from openagentperf.corpus.layout import FOOTER_BYTES, HEAD, MAGIC, PER_TRAJECTORY, PER_TURN, digest_of
+from openagentperf.corpus.layout import FOOTER_BYTES, HEAD, MAGIC, PER_TRAJECTORY, PER_TURN, Slot, digest_of
 from openagentperf.corpus.prefix import Encoder
 from openagentperf.corpus.tokens import estimate, estimate_message
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Trajectory, histories
-from openagentperf.units import Ns
 
 
 class CompileOptions(Struct, frozen=True, kw_only=True):
@@ -77,12 +75,12 @@ def compile_corpus(
     longest = 0
     for trajectory in trajectories:
         shared = -1
-        for placed, shared_messages in _put_messages(trajectory, encode, sink):
+        for slot, shared_messages in _put_messages(trajectory, encode, sink):
             if shared < 0:
                 shared = sum(map(estimate_message, shared_messages)) + sum(map(estimate, trajectory.tools))
-            for column, value in zip(by_turn, placed, strict=True):
+            for column, value in zip(by_turn, slot[:PER_TURN], strict=True):
                 column.append(value)
-            longest = max(longest, placed.input_tokens + placed.output_tokens)
+            longest = max(longest, slot.input_tokens + slot.output_tokens)
         tools = b"[" + ",".join(trajectory.tools).encode() + b"]" if trajectory.tools else b""
         key = hashlib.sha256(tools).digest()
         if key not in tools_at:  # the sessions of one harness share their tools: 40 KB each for Claude Code
@@ -113,20 +111,8 @@ def compile_corpus(
     )
 
 
-class _Placed(NamedTuple):
-    """One row of the per-turn columns, in their order."""
-
-    start: int
-    end: int
-    phase_at: int
-    replay_at: int
-    output_tokens: int
-    input_tokens: int
-    delay_ns: Ns
-
-
-def _put_messages(trajectory: Trajectory, encode: Encoder, sink: _Sink) -> Iterator[tuple[_Placed, Sequence[Message]]]:
-    """Write a trajectory's segments; yield each turn's row, and the messages that stand before its replay nonce."""
+def _put_messages(trajectory: Trajectory, encode: Encoder, sink: _Sink) -> Iterator[tuple[Slot, Sequence[Message]]]:
+    """Write a trajectory's segments; yield each turn's place, and the messages that stand before its replay nonce."""
     nonces = _Nonces()
     start = size = 0  # of the segment: where it begins, and how many messages it has so far
     for k, (turn, messages) in enumerate(zip(trajectory.turns, histories(trajectory), strict=True)):
@@ -147,10 +133,11 @@ def _put_messages(trajectory: Trajectory, encode: Encoder, sink: _Sink) -> Itera
             raise CorpusError(
                 f"{trajectory.id}, turn {k}", "no message has a content", "nonces need one", "leave this trajectory out"
             )
-        row = _Placed(
-            start, sink.at, phase_at, replay_at, turn.output_tokens, turn.input_tokens, turn.tool_delay_ns or 0
-        )
-        yield row, messages[: nonces.replay_index]
+        slot = Slot(
+            start, sink.at, phase_at, replay_at, turn.output_tokens, turn.input_tokens, turn.tool_delay_ns or 0,
+            last=k + 1 == len(trajectory.turns),
+        )  # fmt: skip
+        yield slot, messages[: nonces.replay_index]
 
 
 class _Nonces:

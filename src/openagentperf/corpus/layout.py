@@ -42,7 +42,7 @@ Piece: TypeAlias = "bytes | memoryview"
 
 
 class Slot(NamedTuple):
-    """One turn. Offsets are into the file."""
+    """One turn. Offsets are into the file. All but `last` are the columns per turn, in their order."""
 
     start: int
     end: int

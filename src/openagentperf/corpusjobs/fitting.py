@@ -94,11 +94,9 @@ class Fitting:
     def notes(self) -> tuple[str, ...]:
         """What was cut, left out or drawn, each with its number; what did not happen is not said."""
         count, workload = self._count, self._workload
-        unread = len(self._skipped) - count["refused"] - count["broken"]
         context = workload.max_context_tokens
         law = f"log-normal, median 1 s, sigma 1.3, {ns_to_s(min(DELAY_FLOOR_NS, self._cap_ns)):g} to {ns_to_s(self._cap_ns):g} s"
         lines = (
-            (unread, "lines and files that could not be used: {} (`openagentperf corpus card` names them)"),
             (count["broken"], "trajectories left out because they are broken: {}"),
             (count["shortened"], f"trajectories cut to {context} tokens of context: {{}} ({count['turns cut']} turns left out)"),
             (count["too long"], f"trajectories left out because their first turn is longer than {context} tokens: {{}}"),

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 from openagentperf.records.phase import PhaseOrder
-from openagentperf.records.turns import ClientSample, RawTurn, TurnRow
+from openagentperf.records.turns import ClientSample, Failure, RawTurn, TurnRow
 from openagentperf.rundir import FrameReader, frames_path
-from openagentperf.units import Ns
+from openagentperf.units import NS_PER_S, Ns
 from openagentperf.wire.chat import decode
 
 _KEPT_FAILURES = 100
@@ -25,11 +25,13 @@ class Collector:
         self.reads: list[tuple[bytes, bytes]] = []
         """Per row: packed int64 times and sizes of its reads."""
         self.samples: list[ClientSample] = []
-        self.kept: list[RawTurn] = []
+        self.kept: list[tuple[Failure, RawTurn]] = []
         """Raw evidence: the first 100 failed turns and one in 200 of the others, chosen by hash."""
         self.measured_turns = 0
         self.completed_trajectories = 0
         self.failed_turns = 0
+        self.longest_turn_ns: Ns = 0
+        """Of the turns that closed by themselves, from due to closed."""
         self._failures_kept = 0
 
     def poll(self) -> None:
@@ -45,28 +47,34 @@ class Collector:
         row = decode(raw)
         self.rows.append(row)
         self.reads.append((raw.times_ns, raw.sizes))
+        if row.failure != "aborted":
+            self.longest_turn_ns = max(self.longest_turn_ns, row.closed_ns - row.due_ns)
         if row.due_ns >= self._order.window_opens_ns and row.failure != "aborted":  # those came due after the window
             self.measured_turns += 1
             self.completed_trajectories += row.last and row.replay > 0 and not row.failure
             self.failed_turns += bool(row.failure)
         if row.failure and self._failures_kept < _KEPT_FAILURES:
             self._failures_kept += 1
-            self.kept.append(raw)
+            self.kept.append((row.failure, raw))
         elif not row.failure and _sampled(raw):
-            self.kept.append(raw)
+            self.kept.append(("", raw))
 
     def active_share(self, start_ns: Ns, end_ns: Ns) -> float:
-        """Share of the window's seconds in which every worker had all of its agents active; 1.0 for a window without samples."""
+        """Share of the window's seconds in which every worker had all of its agents at work (a turn in hand).
+
+        A sample tells of the second that ends with it, so those up to a second after the window count. 0.0 where there are none: a worker
+        that stood still all the while leaves none.
+        """
         share = [0, 0]
         wanted = {
             k: sum(1 for i in range(self._order.agents) if i % len(self._readers) == k)
             for k in range(len(self._readers))
         }
         for sample in self.samples:
-            if start_ns < sample.t_ns <= end_ns:
+            if start_ns < sample.t_ns <= end_ns + NS_PER_S:
                 share[0] += sample.active_agents >= wanted[sample.worker]
                 share[1] += 1
-        return share[0] / share[1] if share[1] else 1.0
+        return share[0] / share[1] if share[1] else 0.0
 
 
 def _sampled(raw: RawTurn) -> bool:

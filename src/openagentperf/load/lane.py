@@ -31,7 +31,7 @@ class Host(Protocol):
     stopping: bool
 
     def connection(self, lane: Lane) -> Connection: ...
-    def request(self, send: Send, agent: int) -> tuple[list[Piece], int]: ...
+    def request(self, send: Send, agent: int) -> tuple[list[Piece], int, int]: ...
     def turn_scheduled(self, due_ns: Ns) -> None: ...
     def turn_ended(self, row: RawTurn) -> None: ...
 
@@ -44,6 +44,7 @@ class Lane:
         "_conn",
         "_dial_timer",
         "_due_passed",
+        "_exact",
         "_host",
         "_how",
         "_pieces",
@@ -66,6 +67,7 @@ class Lane:
         self._how: Literal["", "new", "reused", "redialled"] = ""
         self._pieces: list[Piece] = []
         self._bytes = 0
+        self._exact = 0
         self._sent_ns: Ns | None = None
 
     # -- before a turn -----------------------------------------------------------------------------------------------------
@@ -80,9 +82,8 @@ class Lane:
         self._how = ""
         self._sent_ns = None
         host.turn_scheduled(send.due_ns)
-        self._pieces, self._bytes = host.request(
-            send, self.agent.index
-        )  # spliced ahead: nothing is left to do at `due`
+        # Spliced ahead: nothing is left to do at `due`.
+        self._pieces, self._bytes, self._exact = host.request(send, self.agent.index)
         conn = self._conn
         if conn is not None and conn.open and send.due_ns - conn.idle_since_ns > host.idle_reuse_ns:
             conn.close()
@@ -106,6 +107,12 @@ class Lane:
 
     def _due(self) -> None:
         self._timer = None
+        turn = self.turn
+        if (
+            turn is not None and now_ns() < turn.due_ns
+        ):  # the loop's clock is up to 1 ms behind when it computes a delay
+            self._timer = self._host.loop.call_later(_seconds_until(turn.due_ns), self._due)
+            return
         self._due_passed = True
         if self._conn is None:
             self._dial()
@@ -184,7 +191,7 @@ class Lane:
         self.in_flight = False
         self._due_passed = False
         times, lags, chunks = conn.times, conn.lags, conn.chunks
-        sent_ns, how, request_bytes = self._sent_ns, self._how, self._bytes
+        sent_ns, how, request_bytes, exact = self._sent_ns, self._how, self._bytes, self._exact
         closed_ns = times[-1] if times and not failure else now_ns()
         if not conn.open:
             self._conn = None
@@ -209,10 +216,11 @@ class Lane:
             detail=detail,
             connection=how,
             request_bytes=request_bytes,
+            exact_tokens=exact,
         )
         self._host.turn_ended(row)
 
 
 def _seconds_until(at_ns: Ns) -> float:
-    """For call_later, which rounds to whole ms: rounded up, so that nothing is sent before it is due. At most 1 ms late by design."""
+    """For call_later, which rounds to whole ms: rounded up. At most 1 ms late by design; `_due` sees to it that nothing is early."""
     return max(0, -(-(at_ns - now_ns()) // 1_000_000)) / 1000

@@ -30,7 +30,7 @@ _SWEEP_NS = NS_PER_S // 2
 class Requests(Protocol):
     """Makes request bytes (load.requests.RequestMaker)."""
 
-    def pieces(self, send: Send, agent: int) -> tuple[list[Piece], int]: ...
+    def pieces(self, send: Send, agent: int) -> tuple[list[Piece], int, int]: ...
 
 
 class WorkerPhase:
@@ -56,7 +56,6 @@ class WorkerPhase:
         self._order, self._requests, self._connect, self._clock, self._writer = order, requests, connect, clock, writer
         self._drained, self._broken = drained, broken
         self._lanes = [Lane(self, agent) for agent in agents]
-        self._started = 0
         self._window_end_ns: Ns | None = None
         self._measured_open = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -76,7 +75,7 @@ class WorkerPhase:
     def connection(self, lane: Lane) -> Connection:
         return self._connect(lane)
 
-    def request(self, send: Send, agent: int) -> tuple[list[Piece], int]:
+    def request(self, send: Send, agent: int) -> tuple[list[Piece], int, int]:
         return self._requests.pieces(send, agent)
 
     def turn_scheduled(self, due_ns: Ns) -> None:
@@ -122,7 +121,6 @@ class WorkerPhase:
         self._beat_timer = self.loop.call_later(_BEAT_NS / NS_PER_S, self._beat)
 
     def _start_lane(self, lane: Lane) -> None:
-        self._started += 1
         lane.start()
 
     def close_window(self, window_end_ns: Ns) -> None:
@@ -138,10 +136,10 @@ class WorkerPhase:
         for timer in self._timers:
             timer.cancel()
         self._beat_timer.cancel()
+        self._sample(now_ns())  # while the lanes still have their turns: afterwards none would count as active
         for lane in self._lanes:
             lane.give_up("aborted", "the phase ended while the turn was open")
             lane.stop()
-        self._sample(now_ns())
         gc.callbacks.remove(self._gc_event)
         gc.enable()
         self._writer.close()
@@ -171,7 +169,7 @@ class WorkerPhase:
             loop_lag_max_ns=self._lag_max_ns,
             cpu_ns=cpu_ns - self._cpu_ns,
             gc_pause_max_ns=self._gc_max_ns,
-            active_agents=self._started,
+            active_agents=sum(lane.turn is not None for lane in self._lanes),
             in_flight=sum(lane.in_flight for lane in self._lanes),
             clock_offset_ns=self._clock.sample(),
         )

@@ -13,7 +13,7 @@ from openagentperf.load.protocol import Setup
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.wire.chatrequest import CLOSE, open_messages
 
-_ROOM_MARGIN = 1.05
+_ROOM_MARGIN = 1.01
 """A prompt may be this much longer than ratio x corpus count before `max_tokens` runs into the end of the context."""
 
 
@@ -25,8 +25,11 @@ class RequestMaker:
         self._phase_nonce = order.phase_nonce.encode()
         self._key = order.nonce_key
 
-    def pieces(self, send: Send, agent: int) -> tuple[list[Piece], int]:
-        """The request as pieces for one sendmsg, and its length in bytes. Message text stays where it lies, in the mmap."""
+    def pieces(self, send: Send, agent: int) -> tuple[list[Piece], int, int]:
+        """The request as pieces for one sendmsg, its length in bytes, and the answer's length where it is exact (else 0).
+
+        Message text stays where it lies, in the mmap.
+        """
         corpus = self._corpus
         wanted = self.max_tokens(corpus.slot(send.trajectory, send.turn))
         opening = b"%s%d%s" % (self._setup.fixed_head, wanted, open_messages(corpus.tools(send.trajectory)))
@@ -34,7 +37,7 @@ class RequestMaker:
         messages = corpus.message_pieces(send.trajectory, send.turn, self._phase_nonce, nonce)
         length = len(opening) + corpus.messages_bytes(send.trajectory, send.turn) + len(CLOSE)
         head = b"%s%d\r\n\r\n" % (self._head, length)
-        return [head + opening, *messages, CLOSE], len(head) + length
+        return [head + opening, *messages, CLOSE], len(head) + length, wanted if self._setup.exact else 0
 
     def max_tokens(self, slot: Slot) -> int:
         """`exact`: the recorded length. `natural`: the plan's cap, or what the prompt leaves of the context, if that is less.
@@ -47,4 +50,5 @@ class RequestMaker:
         if not setup.context_tokens:
             return setup.max_output_tokens
         room = setup.context_tokens - int(slot.input_tokens * setup.token_ratio * _ROOM_MARGIN) - 64
-        return max(1, min(setup.max_output_tokens, room))
+        # Never below the recorded answer: preflight has shown that the longest turn fits with it.
+        return min(setup.max_output_tokens, max(room, slot.output_tokens))

@@ -53,7 +53,7 @@ class Worker:
         self._address = resolve(setup.url)
         self._context = tls_context(setup.ca_file) if self._address.tls else None
         self._clock = Clock()
-        self._readers = SharedReads(loop) if self._clock.kernel else None
+        self._shared = SharedReads(loop) if self._clock.kernel else None
         self._corpus = open_corpus(
             Path(setup.corpus), verify=False
         )  # the parent has: 1 s a GB, not once more in each worker
@@ -66,7 +66,7 @@ class Worker:
         requests = RequestMaker(self._corpus, order, self._head, setup)
 
         def connect(lane: Lane) -> Connection:
-            return Connection(self._loop, self._address, self._clock, lane, self._context, self._readers)
+            return Connection(self._loop, self._address, self._clock, lane, self._context, self._shared)
 
         self._phase = WorkerPhase(
             self._loop,
@@ -150,9 +150,15 @@ async def serve() -> None:
 
 
 def step_forward() -> None:
-    """Ahead of the decoder and of whatever else shares the host, where we may: a reader that waits for a core reads late."""
+    """Ahead of the decoder and of whatever else shares the host, where we may: a reader that waits for a core reads late.
+
+    Where Linux groups processes by session for scheduling, `nice` only counts inside a session, and the fleet gives each worker one of its
+    own: the group has a niceness too. Two busy neighbours on the worker's core made P99 lateness 7.0 ms at 300 agents, and 3.6 with this.
+    """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -10)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("-10")
 
 
 def raise_file_limit() -> None:

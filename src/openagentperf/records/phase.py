@@ -67,6 +67,8 @@ class TierVerdict(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     """Why it is not a pass, and what to do; empty for a pass."""
+    short: bool = False
+    """Invalid for nothing but too few turns, trajectories or speeds, and what there is meets the tier."""
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -97,6 +99,12 @@ class Judged(Struct, frozen=True, kw_only=True):
     output_tokens_sd: float | None = None
     output_tokens_quartiles: tuple[float, float, float] | None = None
     """With mean and deviation: was the work equal to that of a low-load reference (docs/methodology.md#tracks)?"""
+    tail_p95_s: float | None = None
+    """P95 of closed - last_output over measured turns that did not fail: tool delays start when an answer has drained, so a
+    server that holds its end back lowers the load on itself. None where there are none."""
+    in_flight_mean: float | None = None
+    """Requests in flight, all workers together, mean over the window's client samples: how many of the N agents really waited
+    for the server. None where a worker has no sample in the window."""
     notes: tuple[str, ...] = ()
 
     def verdict(self, tier: str) -> Verdict:

@@ -14,6 +14,8 @@ class Progress(Struct, frozen=True, kw_only=True):
 
     stage: Stage
     message: str = ""
+    warning: str = ""
+    """Said once and kept in sight, while a message is replaced by the next."""
     phase: int = 0
     """Ordinal of the open phase, from 0."""
     kind: str = ""

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from openagentperf.records.preflight import Check, ServerFacts
+from openagentperf.records.trajectory import Skipped
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
@@ -21,3 +22,5 @@ class RunFacts(Struct, frozen=True, kw_only=True):
     set_input_tokens_mean: float
     """Over all turns of the set, by the corpus's count."""
     set_output_tokens_mean: float
+    corpus_skipped: tuple[Skipped, ...] = ()
+    """Every line, file and trajectory of the corpus that could not be used, by name."""

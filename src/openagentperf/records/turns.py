@@ -19,6 +19,7 @@ Failure: TypeAlias = Literal[
     "unterminated",  # the answer ended without the dialect's terminal event
     "no_output",  # complete, and nothing visible in it
     "no_usage",  # complete, and no token count in it
+    "wrong_length",  # exact track: complete, but not of the length that was asked for
     "client",  # this host's own limit: file descriptors, ports, memory
     "aborted",  # the phase ended (its limit, or an interrupt) while the turn was open
 ]
@@ -54,6 +55,8 @@ class RawTurn(Struct, frozen=True, array_like=True):
     detail: str
     connection: Literal["", "new", "reused", "redialled"]
     request_bytes: int
+    exact_tokens: int = 0
+    """Length asked for on the exact track; 0 on the natural one."""
 
 
 class TurnRow(Struct, frozen=True, kw_only=True):
@@ -94,6 +97,8 @@ class TurnRow(Struct, frozen=True, kw_only=True):
     output_chars: int = 0
     burst_share: float = 0.0
     """Largest share of the visible characters that arrived in one read after a silence longer than TTFT; 0 where none did."""
+    exact_tokens: int = 0
+    """Length asked for on the exact track; 0 on the natural one."""
     request_bytes: int = 0
     response_bytes: int = 0
     connection: str = ""

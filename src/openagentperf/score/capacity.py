@@ -107,8 +107,21 @@ def _tier(
         ttft_p95_s=_worst(max, [j.ttft_p95_s for j in phases]),
         speed_p25=_worst(min, [j.speed_p25 for j in phases]),
         e2e_speed_p25=_worst(min, [j.e2e_speed_p25 for j in phases]),
-        why=standing.why,
+        why=_why(standing, tier, history),
     )
+
+
+def _why(standing: Standing, tier: Tier, history: Sequence[Judged]) -> str:
+    """The search's own words; for an unmet tier also what the phase missed that failed with one agent."""
+    if standing.standing != "unmet":
+        return standing.why
+    failed = (
+        verdict.reasons
+        for judged in reversed(history)
+        for verdict in judged.verdicts
+        if judged.agents == standing.failing and verdict.tier == tier.name and verdict.verdict == "fail"
+    )
+    return ": ".join([standing.why, *filter(None, ["; ".join(next(failed, ()))])])
 
 
 def _worst(pick: Callable[[list[float]], float], values: Sequence[float | None]) -> float | None:

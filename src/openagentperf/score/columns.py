@@ -39,6 +39,7 @@ class Turns:
     first_output_ns: Ints
     last_output_ns: Ints
     closed_ns: Ints
+    status: Ints
     failure: Words
     prompt_tokens: Ints
     cached_tokens: Ints

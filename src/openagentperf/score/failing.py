@@ -9,6 +9,7 @@ Source: docs/methodology.md#verdict
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -123,9 +124,11 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def failures(view: View) -> str:
-    """`12 http, 3 timeout`: the kinds among the measured turns, in alphabetical order; "" where none failed."""
-    kinds, counts = np.unique(view.measured.failure[view.measured.failed], return_counts=True)
-    return ", ".join(f"{count} {kind}" for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True))
+    """`12 http 503, 3 timeout`: the kinds among the measured turns, in alphabetical order; "" where none failed."""
+    turns = view.measured.where(view.measured.failed)
+    named = zip(turns.failure.tolist(), turns.status.tolist(), strict=True)
+    kinds = Counter(f"{kind} {status}" if kind == "http" and status > 0 else kind for kind, status in named)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
 def seconds(value: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from openagentperf.plan import Rigor, Tier, TierSet
 from openagentperf.records.phase import Judged, PhaseFacts, TierVerdict
 from openagentperf.records.turns import ClientSample
-from openagentperf.score import cache, failing, validity
+from openagentperf.score import cache, failing, held, validity
 from openagentperf.score.cache import Sharing
 from openagentperf.score.columns import Ints, Turns
 from openagentperf.score.quantile import quantile, quantile_or_none
@@ -43,7 +43,8 @@ def judge(
     spoiled = validity.spoiled(view, samples, sharing)
     told = readings(view) if view.pace.known.any() else None
     verdicts = tuple(_verdict(view, tier, rigor, spoiled, told) for tier in tiers.tier)
-    return _figures(view, verdicts, _notes(view, rigor))
+    tail_s, in_flight = held.tail_p95_s(view.measured), held.in_flight_mean(facts, samples)
+    return _figures(view, verdicts, _notes(view, rigor, tail_s), tail_s, in_flight)
 
 
 def _verdict(view: View, tier: Tier, rigor: Rigor, spoiled: list[str], told: tuple[Reading, ...] | None) -> TierVerdict:
@@ -66,11 +67,19 @@ def _verdict(view: View, tier: Tier, rigor: Rigor, spoiled: list[str], told: tup
         return TierVerdict(tier=tier.name, verdict="fail", reasons=tuple(fails))
     short = [reason for reason in (few, validity.short_of_trajectories(view, rigor), no_speed) if reason]
     if turned or short:
-        return TierVerdict(tier=tier.name, verdict="invalid", reasons=(*turned, *short))
+        only_short = not turned and _meets(view, tier, rigor, told)
+        return TierVerdict(tier=tier.name, verdict="invalid", reasons=(*turned, *short), short=only_short)
     return TierVerdict(tier=tier.name, verdict="pass")
 
 
-def _figures(view: View, verdicts: tuple[TierVerdict, ...], notes: tuple[str, ...]) -> Judged:
+def _meets(view: View, tier: Tier, rigor: Rigor, told: tuple[Reading, ...] | None) -> bool:
+    """Whether the turns at hand, however few, would be a pass: every reading of them, and none is false where nothing is known."""
+    return told is not None and all(reading.meets(tier) for reading in told) and not failing.unsound(view, tier, rigor)
+
+
+def _figures(
+    view: View, verdicts: tuple[TierVerdict, ...], notes: tuple[str, ...], tail_s: float | None, in_flight: float | None
+) -> Judged:
     turns, order = view.measured, view.facts.order
     tokens = turns.output_tokens[~turns.failed & (turns.output_tokens >= 0)]
     prompts = turns.prompt_tokens[~turns.failed & (turns.prompt_tokens >= 0)]
@@ -95,6 +104,8 @@ def _figures(view: View, verdicts: tuple[TierVerdict, ...], notes: tuple[str, ..
         output_tokens_mean=_mean(tokens),
         output_tokens_sd=_deviation(tokens),
         output_tokens_quartiles=_quartiles(tokens),
+        tail_p95_s=tail_s,
+        in_flight_mean=in_flight,
         notes=notes,
     )
 
@@ -119,7 +130,7 @@ def _deviation(values: Ints) -> float | None:
     return math.sqrt((squares * n - total * total) / (n * (n - 1)))
 
 
-def _notes(view: View, rigor: Rigor) -> tuple[str, ...]:
+def _notes(view: View, rigor: Rigor, tail_s: float | None) -> tuple[str, ...]:
     turns, order = view.measured, view.facts.order
     notes: list[str] = []
     answered = int((~turns.failed).sum())
@@ -136,6 +147,11 @@ def _notes(view: View, rigor: Rigor) -> tuple[str, ...]:
     silent = len(turns) - int(view.pace.known.sum())
     if silent:
         notes.append(f"{silent} answers of one token have no speed")
+    if tail_s is not None and tail_s > held.TAIL_S:
+        notes.append(
+            f"answers stayed open for up to {tail_s:.3g} s after their last output (P95), {held.TAIL_S:g} s is usual at most: "
+            "tool delays start when an answer has drained, so the server lowers the load on itself by holding its end back"
+        )
     if order.kind == "certify" and rigor.trajectories_per_agent:
         ended = turns.agent[validity.completed(view)]
         fewest = int(np.bincount(ended, minlength=order.agents).min())

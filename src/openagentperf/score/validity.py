@@ -25,6 +25,8 @@ from openagentperf.units import NS_PER_MS, NS_PER_S
 
 MIN_ACTIVE_SHARE = 0.99
 MIN_SPEED_SHARE = 0.9
+HUNG_SHARE = 0.5
+"""Of the phase's limit: an answer open for longer is worth a word."""
 STALL_SHARE = 0.1
 """A turn that times out after 120 s of which our loop stood still for more than 12 is not surely the server's failure."""
 
@@ -158,4 +160,13 @@ def completed(view: View) -> Mask:
 
 
 def _longer(view: View) -> str:
-    return "raise rigor.limit_s" if view.facts.hit_limit else "measure for longer"
+    # A window stays open for its quotas up to the limit, so only the limit gives it more; one that closed early enough for the turns
+    # in flight to end has not hit it, and is short for the same reason.
+    facts, turns = view.facts, view.everything
+    # Longer phases do not help against a server that has stopped to answer: say so, where that is what was seen.
+    open_still = (turns.failure == "aborted") & (turns.due_ns < facts.window_end_ns)
+    waited_s = (turns.closed_ns[open_still] - turns.due_ns[open_still]) / NS_PER_S
+    hung = waited_s[waited_s > HUNG_SHARE * facts.order.limit_s]
+    if not len(hung):
+        return "raise rigor.limit_s"
+    return f"look at the server's log ({len(hung)} answers were still open after {hung.min():.4g} s and more), or raise rigor.limit_s"

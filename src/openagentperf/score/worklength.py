@@ -17,13 +17,17 @@ def unequal(history: Sequence[Judged], certifying: Sequence[Judged]) -> list[str
 
     Compared are the mean and the three quartiles. Lengths are log-normal (sigma about 1.6), so the mean of 200 turns is itself
     uncertain by 20 %: a figure is outside where its ratio leaves the band *and* lies more than two standard errors from 1.
-    Empty where there is no reference with enough turns. For the natural track: the exact track fixes every length.
+    One sentence that nothing could be compared where there is no reference with enough turns (a search that started above one
+    agent, or was short of turns there). For the natural track: the exact track fixes every length.
 
     Source: docs/methodology.md#tracks
     """
     reference = next((j for j in history if j.agents == 1 and _usable(j)), None)
-    if reference is None:
+    if not certifying:
         return []
+    if reference is None:
+        why = f"no low-load reference phase (one agent, at least {MIN_TURNS} answered turns)"
+        return [f"equal work unverified: {why}: start the search at 1, in phases long enough for it"]
     notes: list[str] = []
     for phase in certifying:
         if phase.index == reference.index or not _usable(phase):

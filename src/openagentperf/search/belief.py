@@ -10,6 +10,10 @@ has had two says, and a third would be a re-roll. The rest follows from the smal
 
 Search verdicts come from any phase at the level, whoever asked for it. Certifying ones come only from phases of kind
 `certify` at the level that was this tier's candidate before the phase was run.
+
+A level whose search phase was invalid for nothing but too little data (`TierVerdict.short`) is neither: it is passed over
+upwards, where more agents take more turns. It does not become `passing`; it only says where to look next. When no
+level is left between the highest short one and the smallest fail, that short level decides and is repeated like any other.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from openagentperf.records.phase import Judged, PhaseKind
 Want: TypeAlias = Literal["repeat", "ramp", "bisect", "certify"]
 Fail: TypeAlias = Literal["once", "repeated", "certifying"]
 """`once` can still be overruled; the others are final."""
+
+_MORE_TURNS = "more turns fit into a phase with a larger limit_s in a [rigor] table, or with rigor standard"
 
 
 class Need(NamedTuple):
@@ -62,6 +68,8 @@ class Belief:
         self._failed: dict[int, Fail] = {}
         self._overruled: set[int] = set()
         self._certifying: dict[int, list[int]] = {}
+        self._short: set[int] = set()
+        """Passed over; all below the search limit."""
         self._spoiled: Counter[Need] = Counter()
 
     def see(self, phase: Judged) -> None:
@@ -100,11 +108,22 @@ class Belief:
         if need is None or need.agents != phase.agents or (need.kind == "certify" and phase.kind == "search"):
             return  # not the phase this tier waits for: nothing is lost
         self._spoiled[need] += 1
+        verdict = next(v for v in phase.verdicts if v.tier == self.tier)
+        short = verdict.short and phase.kind == "search" and need.want in ("ramp", "bisect")
+        because = f", last because of: {'; '.join(verdict.reasons)}" if verdict.reasons else ""
+        because += f"; {_MORE_TURNS}" if short else ""
+        if short and need.agents not in self._short:
+            if need.agents < self.rules.limit:
+                self._short.add(need.agents)
+                # Should this level decide in the end, this was the first of its attempts, whatever it was asked for.
+                self._spoiled[Need("bisect", need.agents)] = self._spoiled[need]
+                return
+            if not self.passing:  # else the limit is one level among others that had data, and worth its repeats
+                self.ended = f"no level up to the search limit of {need.agents} agents had enough data" + because
+                return
         if self._spoiled[need] > self.rules.invalid_repeats:
-            reasons = next(v.reasons for v in phase.verdicts if v.tier == self.tier)
-            self.ended = f"the {need.kind} phase at {need.agents} agents was invalid {self._spoiled[need]} times" + (
-                f", last because of: {'; '.join(reasons)}" if reasons else ""
-            )
+            times = self._spoiled[need]
+            self.ended = f"the {need.kind} phase at {need.agents} agents was invalid {times} times" + because
 
     @property
     def failing(self) -> int | None:
@@ -115,6 +134,11 @@ class Belief:
     def passing(self) -> int:
         """Largest level below every standing fail that passed; 0 where none."""
         return max(self._below(self.failing), default=0)
+
+    @property
+    def floor(self) -> int:
+        """Where the search looks upwards from: `passing`, or the largest short level between it and `failing`."""
+        return self._floor(self.passing, self.failing)
 
     @property
     def non_monotone(self) -> tuple[int, ...]:
@@ -147,19 +171,20 @@ class Belief:
         """The phase this tier wants next; None when it is finished."""
         if self.ended:
             return None
-        candidate, failing, passing = self.candidate, self.failing, self.passing
+        candidate, failing = self.candidate, self.failing
         if candidate is not None:
             done = len(self.certifying())
             return None if candidate == 0 or done >= self.certify_phases else Need("certify", candidate, done)
         if failing is None:
-            return Need("ramp", self._ramp_above(passing))
+            return Need("ramp", self._ramp_above(self.floor))
         if self._doubted(failing):
             return Need("repeat", failing)
-        # From passing = 0 this halves: a first level that fails is followed down to one agent by the same rule.
-        return Need("bisect", (passing + failing) // 2)
+        # From floor = 0 this halves: a first level that fails is followed down to one agent by the same rule. From a short
+        # floor it ends at the floor itself: no resolution closes a bracket whose lower end nobody has seen pass.
+        return Need("bisect", (self.floor + failing) // 2)
 
     def phases_left(self) -> int:
-        """At most this many more phases, if every certification passes and no new verdict contradicts an old one."""
+        """At most this many more phases, if all are valid, every certification passes and no new verdict contradicts an old one."""
         need = self.need()
         if need is None:
             return 0
@@ -176,16 +201,21 @@ class Belief:
         return search + self.certify_phases
 
     def _search_left(self, passing: int, failing: int | None) -> int:
+        floor = self._floor(passing, failing)
         if failing is not None:
-            step = self._step(passing)
-            return max(0, -(-(failing - passing) // step) - 1).bit_length()  # ceil(log2(width / step))
+            short = floor > passing
+            step = 1 if short else self._step(passing)
+            return max(0, -(-(failing - floor) // step) - 1).bit_length() + short  # ceil(log2(width / step))
         worst = phases = 0
-        while passing < self.rules.limit:
-            level = self._ramp_above(passing)
+        while floor < self.rules.limit:
+            level = self._ramp_above(floor)
             phases += 1
             worst = max(worst, phases + self._search_left(passing, level))
-            passing = level
+            passing = floor = level
         return worst
+
+    def _floor(self, passing: int, failing: int | None) -> int:
+        return max(passing, *(n for n in self._short if failing is None or n < failing), 0)
 
     def _ramp_above(self, passing: int) -> int:
         level = self.rules.start

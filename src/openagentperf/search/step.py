@@ -41,7 +41,7 @@ def next_step(history: Sequence[Judged], tiers: TierSet, rules: plan.Search, rig
     history  every judged phase in the order it ran, invalid ones too
 
     Ends for any verdicts: with T tiers, C certifying phases and R invalid repeats, after at most
-    T x limit x (2 + 2 C) x (1 + R) phases; a monotone system takes the ramp, ceil(log2(bracket / step)) bisections and
+    T x limit x (3 + 2 C) x (1 + R) phases; a monotone system takes the ramp, ceil(log2(bracket / step)) bisections and
     C phases for each tier.
 
     Source: docs/methodology.md#capacity.
@@ -80,8 +80,10 @@ def _why(need: Need, served: Sequence[Belief]) -> str:
     match need.want:
         case "ramp":
             return f"ramp: no fail yet for {names}"
+        case "bisect" if need.agents == one.floor:
+            return f"bisect: {names} had too few turns at {need.agents} agents and failed at {one.failing}"
         case "bisect":
-            return f"bisect: {names} between {one.passing} and {one.failing} agents"
+            return f"bisect: {names} between {one.floor} and {one.failing} agents"
         case "repeat":
             return f"repeat: {names} failed at {need.agents} agents and passed above"
         case "certify":

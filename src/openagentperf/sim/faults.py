@@ -164,6 +164,12 @@ async def no_cache(script: Script) -> None:
     await script.honest()
 
 
+async def cache_off(script: Script) -> None:
+    """Prefix caching switched off: reported, and always 0."""
+    script.cached_tokens = 0
+    await script.honest()
+
+
 async def ignores_eos_not(script: Script) -> None:
     """Stops at half of the length asked for, in spite of `ignore_eos`."""
     script.tokens = max(1, script.tokens // 2)
@@ -208,6 +214,7 @@ FAULTS: dict[str, Fault] = {
     "keepalive-race": keepalive_race,
     "buffered": buffered,
     "no-cache": no_cache,
+    "cache-off": cache_off,
     "ignores-eos-not": ignores_eos_not,
     "slow": ok,
     "small-context": ok,

@@ -36,6 +36,7 @@ def decode(raw: RawTurn) -> TurnRow:
         unterminated  no `data: [DONE]`, even after a finish_reason (transformers serve sends none)
         no_output     nothing visible in a terminated answer
         no_usage      no count of output tokens in it
+        wrong_length  exact track: not the length asked for
 
     Raises OpenAgentPerfError where the worker's own arrays disagree with each other. Source: docs/methodology.md#failures.
     """
@@ -52,6 +53,9 @@ def decode(raw: RawTurn) -> TurnRow:
     failure, detail = _judge(response, answer, closed_well=not raw.failure)
     if raw.failure:
         failure, detail = raw.failure, raw.detail
+    elif not failure and raw.exact_tokens and answer.output_tokens() != raw.exact_tokens:
+        failure = "wrong_length"
+        detail = f"{answer.output_tokens()} tokens where exactly {raw.exact_tokens} were asked for"
     reads = answer.reads
     first_ns = times[reads[0]] if reads else None
     usage = answer.usage
@@ -76,11 +80,12 @@ def decode(raw: RawTurn) -> TurnRow:
         cached_tokens=answer.cached_tokens(),
         output_tokens=answer.output_tokens(),
         reasoning_tokens=answer.reasoning_tokens(),
-        first_tokens=answer.first_tokens,
+        first_tokens=answer.paid_by_ttft(),
         output_events=answer.output_events,
         output_reads=len(reads),
         output_chars=sum(answer.chars),
         burst_share=0.0 if first_ns is None else answer.burst_share(times, first_ns - raw.due_ns),
+        exact_tokens=raw.exact_tokens,
         request_bytes=raw.request_bytes,
         response_bytes=len(raw.data),
         connection=raw.connection,

@@ -6,7 +6,21 @@ from collections.abc import Sequence
 
 from openagentperf.units import Ns
 from openagentperf.wire import servererror, sse
-from openagentperf.wire.chatchunk import Chunk, NotAChunk, Usage, count, error_in, finish_of, read_chunk, visible
+from openagentperf.wire.chatchunk import (
+    Chunk,
+    NotAChunk,
+    Usage,
+    count,
+    error_in,
+    finish_of,
+    read_chunk,
+    shows_reasoning,
+    visible,
+)
+
+SEVERAL_AN_EVENT = 1.5
+SEVERAL_FROM_TOKENS = 8
+"""Tokens an output event, and tokens, from which an answer counts as sent several at a time. Below, the surplus is special tokens."""
 
 
 class Answer:
@@ -20,7 +34,11 @@ class Answer:
         self.events: list[int] = []
         """... and how many of them it completed."""
         self.output_events = 0
+        self.first_chars = 0
         self.first_tokens = 1
+        self.counts_up = False
+        """Usage came with the first output event: `first_tokens` is the server's own figure."""
+        self.saw_reasoning = False
         self.usage = Usage()
         self.cache_n: int | None = None
         self.finish = ""
@@ -36,12 +54,16 @@ class Answer:
         if chunk.choices:
             self.finish = finish_of(chunk) or self.finish
             if chars := visible(chunk):
+                self.saw_reasoning = self.saw_reasoning or shows_reasoning(chunk)
                 self.output(event.read, chars, chunk.usage)
 
     def output(self, read: int, chars: int, usage: Usage | None) -> None:
+        if not self.output_events:
+            self.first_chars = chars
         if not self.output_events and usage is not None:
             # Continuous usage counts up; what it says here was generated before the first visible text, all within TTFT.
             self.first_tokens = max(1, count(usage.completion_tokens) or 1)
+            self.counts_up = True
         self.output_events += 1
         if self.reads and self.reads[-1] == read:
             self.chars[-1] += chars
@@ -50,6 +72,24 @@ class Answer:
             self.reads.append(read)
             self.chars.append(chars)
             self.events.append(1)
+
+    def paid_by_ttft(self) -> int:
+        """Tokens that were there when the first output arrived, and that the decode span therefore did not make; at least 1.
+
+        Continuous usage says so itself. Else, where the answer has markedly more tokens than output events (speculative decoding,
+        a stream interval), the first event's share of the visible characters of what was visible; taking one token there reads 206 tokens/s
+        for a true 200 at four an event. Reasoning that was counted and never shown came before the first output: all of it.
+        Source: docs/methodology.md#speed.
+        """
+        tokens = self.output_tokens()
+        if self.counts_up or tokens is None or not self.output_events:
+            return self.first_tokens
+        hidden = 0 if self.saw_reasoning else min(self.reasoning_tokens() or 0, tokens)
+        shown = tokens - hidden
+        first = 1
+        if shown >= max(SEVERAL_FROM_TOKENS, SEVERAL_AN_EVENT * self.output_events):
+            first = max(1, round(shown * self.first_chars / sum(self.chars)))
+        return min(tokens, hidden + first)
 
     def output_tokens(self) -> int | None:
         """The server's count; None where it gave none, and where it says 0 beside visible output."""

@@ -139,6 +139,20 @@ def visible(chunk: Chunk) -> int:
     return chars
 
 
+def shows_reasoning(chunk: Chunk) -> bool:
+    """Whether the chunk carries reasoning text under any of its names."""
+    for choice in chunk.choices or ():
+        delta = choice.delta
+        if delta is not None and (
+            delta.reasoning
+            or delta.reasoning_content
+            or delta.thinking
+            or (isinstance(delta.content, list) and any(part.thinking for part in delta.content))
+        ):
+            return True
+    return False
+
+
 def finish_of(chunk: Chunk) -> str:
     """The chunk's finish_reason, "" where it has none."""
     for choice in chunk.choices or ():

@@ -1,0 +1,303 @@
+"""Truth: whose fault it was. A client that falls behind makes a phase invalid, a server that does makes it fail, and neither is mistaken
+for the other. Failures are rows and count; a result follows from its rows to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+from small_runs import Ended, call, faulty, going, ledger, plan, reasons, said, trajectories, turns, verdicts, workers, write_corpus, write_plan
+
+from openagentperf import bench
+from openagentperf.records.progress import Progress
+from openagentperf.sim.spawn import spawned
+
+pytestmark = pytest.mark.e2e
+
+
+# -- who fell behind ---------------------------------------------------------------------------------------------------------
+
+
+def first_phase(folder: Path, url: str, during: Callable[[Progress], None] = lambda _: None, **wish: object) -> Path:
+    """A run up to its second phase, which is interrupted; the run folder with the first one judged."""
+    found: list[str] = []
+
+    def observe(progress: Progress) -> None:
+        if progress.message.startswith("run folder "):
+            found.append(progress.message.removeprefix("run folder "))
+        if progress.phase > 0:
+            raise KeyboardInterrupt
+        during(progress)
+
+    with suppress(KeyboardInterrupt):
+        bench.run(plan(folder, url, **wish), folder / "runs", observe)
+    return Path(found[0])
+
+
+@contextmanager
+def stuttering(pid: int) -> Iterator[None]:
+    """While this goes on, a process stands still for 300 ms of every 400: what a host without enough CPU does to it."""
+    over = threading.Event()
+
+    def stutter() -> None:
+        with suppress(ProcessLookupError):
+            while not over.wait(0.1):
+                os.kill(pid, signal.SIGSTOP)
+                over.wait(0.3)
+                os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=stutter)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_client_that_falls_behind_makes_the_phase_invalid_not_slow(tmp_path: Path):
+    """The server takes 30 ms a turn and could not be better; the tier asks for 1 s. Late is only our own sending."""
+    with faulty("ok") as url:
+        stack: list[contextmanager] = []
+
+        def during(progress: Progress) -> None:
+            if progress.stage == "settle" and not stack:
+                stack.append(stuttering(workers()[0]))
+                stack[0].__enter__()
+
+        try:
+            folder = first_phase(
+                tmp_path, url, during, start=4, limit=4, ttft_s=1, output_speed=20, client_error=0.01,
+                search='invalid_repeats = 2', search_turns=20, settle_s=1.2,
+            )  # fmt: skip
+        finally:
+            assert stack, "the load worker never got to settle"
+            stack[0].__exit__(None, None, None)
+    assert verdicts(folder)[0] == (4, "invalid")
+    assert "the client itself was" in reasons(folder)
+    assert "give it more CPU or more workers" in reasons(folder)
+    rows = turns(folder)
+    late_s = (rows["sent_ns"] - rows["due_ns"]) / 1e9
+    assert late_s.quantile(0.9) > 0.1, "it was made late, or this test proves nothing"
+
+
+def test_a_server_that_falls_behind_makes_the_phase_fail_not_invalid(tmp_path: Path):
+    """One request at a time at 100 ms each: twelve agents wait about a second for their turn, and 0.3 s is asked for."""
+    with faulty("slow", "--service-ms", "100", "--after", "12") as url:
+        folder = first_phase(tmp_path, url, start=12, limit=12, ttft_s=0.3, search_turns=20)
+    assert verdicts(folder)[0] == (12, "fail")
+    assert re.search(r"TTFT P95 is [\d.]+ s, at most 0.3 s is needed", reasons(folder))
+
+
+def test_a_server_so_far_behind_that_few_turns_complete_has_failed_too(tmp_path: Path):
+    """1 s a request: of the 50 turns asked for, about 8 complete before the limit. Too little data must not excuse it."""
+    with faulty("slow", "--service-ms", "1000", "--after", "12") as url:
+        folder = first_phase(tmp_path, url, start=12, limit=12, ttft_s=0.5, search_turns=50, limit_s=7)
+    assert verdicts(folder)[0] == (12, "fail")
+    assert "few turns completed" in reasons(folder)
+    assert "the server is overloaded" in reasons(folder)
+
+
+def test_the_simulated_node_beyond_its_batch_fails_and_is_not_invalid(tmp_path: Path):
+    """The embedded target has room for some tens of sequences; 160 agents without pauses wait for each other."""
+    write_corpus(tmp_path, trajectories(count=20, delay_ms=5, words=1600))
+    with spawned("openagentperf.sim.serve") as url:
+        folder = first_phase(
+            tmp_path, url, track="exact", start=160, limit=160, ttft_s=0.4, output_speed=20, spawn_per_s=200, limit_s=12,
+            search_turns=160,
+        )  # fmt: skip
+    assert verdicts(folder)[0] == (160, "fail"), reasons(folder)
+
+
+# -- failures are rows -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "words"),
+    [("storm500", 500, "HTTP 500: EngineCore encountered an issue."), ("http429", 429, "HTTP 429: Rate limit reached")],
+)
+def test_a_storm_of_refusals_is_counted_row_by_row(tmp_path: Path, mode: str, status: int, words: str):
+    write_plan(tmp_path, limit=1)
+    with faulty(mode, "--after", "12") as url:
+        ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
+    assert ended.status == 3, ended.err
+    folder = tmp_path / ended.folder
+    rows = turns(folder)
+    refused = rows.filter(pl.col("failure") == "http")
+    assert set(refused["status"]) == {status}
+    assert refused["detail"].str.contains(words, literal=True).all()
+    judged = [line["judged"] for line in ledger(folder) if line["event"] == "judged"]
+    assert judged[0]["failed_turns"] > 0.9 * judged[0]["measured_turns"] > 0
+    assert judged[0]["ttft_p95_s"] is None, "infinite"
+    assert f" http {status}), at most" in reasons(folder)
+    # and the person reads it, without opening a file
+    assert f"one agent alone misses the service level: {judged[0]['failed_turns']} of" in " ".join(ended.out.split())
+    assert f"last error: http: {words}" in ended.err
+    gaps_ns = refused.sort("due_ns")["due_ns"].diff().drop_nulls()
+    assert gaps_ns.min() >= 1_000_000_000, "a refused agent comes again after a second, not at once"
+
+
+@pytest.mark.parametrize("mode", ["never-ends", "stall"])
+def test_a_stream_that_never_ends_is_a_failed_turn_and_the_run_ends(tmp_path: Path, mode: str):
+    """Turns are given up after TTFT limit + max_tokens / speed limit = 0.5 + 16 / 20 = 1.3 s."""
+    write_plan(tmp_path, limit=2, ttft_s=0.5, output_speed=20)
+    with faulty(mode, "--after", "12") as url:
+        ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
+    assert ended.status == 3, ended.err
+    rows = turns(tmp_path / ended.folder)
+    given_up = rows.filter(pl.col("failure") == "timeout")
+    assert len(given_up) >= 2
+    assert given_up["detail"].str.starts_with("no complete answer within").all()
+    assert (given_up["output_events"] >= 3).all(), "what was seen of the answer is kept"
+    assert re.search(r"\d+ timeout", reasons(tmp_path / ended.folder))
+
+
+def test_a_phase_that_ends_before_any_answer_does_says_that_the_server_hangs(tmp_path: Path):
+    """Patience of 30 + 16 / 1 s, a limit of 4 s: nothing can be said of this server but that it has not answered."""
+    write_plan(tmp_path, limit=1, limit_s=4, search="invalid_repeats = 0")
+    with faulty("stall", "--after", "12") as url:
+        ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
+    assert ended.status == 4, ended.err
+    assert re.search(r"look at the server's log \(1 answers were still open after [\d.]+ s and more\)", reasons(tmp_path / ended.folder))
+    assert "look at the server's log" in ended.out.replace("\n", " ")
+
+
+def test_a_server_that_dies_ends_the_run_as_what_it_is_and_the_run_can_go_on(tmp_path: Path):
+    """Its last phase counts as it was measured; but no capacity is read from the silence after it."""
+    write_plan(tmp_path, limit=2)
+    with faulty("dies", "--after", "12") as url:
+        ended = call(tmp_path, "run", "plan.toml", "--endpoint", url, "--json")
+    assert ended.status == 5
+    assert json.loads(ended.out)["error"]["kind"] == "EndpointError"
+    assert re.fullmatch(
+        rf"endpoint {url}: accepts no connections any more \(Connection refused\) after phase 1 at 1 agents, whose failed turns count, "
+        r"a server that is up is needed: start it again, then `openagentperf run --resume \S+` goes on",
+        ended.sentence,
+    )
+    folder = tmp_path / ended.folder
+    assert not (folder / "result.json").exists()
+    assert verdicts(folder) == [(1, "fail")]
+    assert {"reset", "connect"} <= set(turns(folder)["failure"])
+    assert call(tmp_path, "score", ended.folder).status == 3, "what was measured can be read"
+    port = url.rpartition(":")[2].removesuffix("/v1")
+    with faulty("ok", "--port", port):
+        again = call(tmp_path, "run", "--resume", ended.folder)
+    assert again.status == 3, again.err
+    assert "reset" in again.out
+    assert "connect" in again.out
+    assert ledger(folder)[-1]["event"] == "finished"
+
+
+def test_a_server_that_is_away_between_two_phases_costs_no_verdict(tmp_path: Path):
+    """Killed while nothing is in flight: no turn fails, and no level is blamed for it."""
+    with faulty("ok") as url, pytest.raises(bench.EndpointError, match="accepts no connections any more"):
+        server = next(pid for pid in _listeners() if pid)
+
+        def observe(progress: Progress) -> None:
+            if progress.stage == "judge":
+                with suppress(ProcessLookupError):
+                    os.kill(server, signal.SIGKILL)
+
+        bench.run(plan(tmp_path, url), tmp_path / "runs", observe)
+    folder = next((tmp_path / "runs").glob("2*"))
+    assert verdicts(folder) == [(1, "pass")]
+
+
+def _listeners() -> list[int]:
+    from small_runs import children
+
+    return [pid for pid, command in children(os.getpid()).items() if "openagentperf.sim.faulty" in command]
+
+
+def test_connections_that_die_when_used_again_are_redialled_and_counted(tmp_path: Path):
+    write_plan(tmp_path, limit=1, certify_phases=1)
+    with faulty("keepalive-race") as url:
+        ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
+    assert ended.status == 0, ended.err
+    folder = tmp_path / ended.folder
+    rows = turns(folder)
+    assert set(rows["failure"]) <= {"", "aborted"}
+    redialled = rows.filter(pl.col("connection") == "redialled")
+    assert (redialled["failure"] == "").any()
+    notes = [note for line in ledger(folder) if line["judged"] for note in line["judged"]["notes"]]
+    counted = [int(found[1]) for note in notes if (found := re.match(r"(\d+) turns were dialled again", note))]
+    assert 0 < sum(counted) <= len(redialled)
+
+
+def test_a_length_that_is_not_what_was_asked_for_fails_the_turn_on_the_exact_track(tmp_path: Path):
+    write_plan(tmp_path, limit=1, track="exact")
+    with faulty("ignores-eos-not", "--after", "14") as url:
+        ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
+    assert ended.status == 3, ended.err
+    rows = turns(tmp_path / ended.folder).filter(pl.col("failure") != "aborted")
+    assert "wrong_length" in set(rows["failure"])
+    assert re.search(r"\d+ wrong_length", reasons(tmp_path / ended.folder))
+
+
+# -- a whole run against a server without limits -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def easy_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    folder = tmp_path_factory.mktemp("easy")
+    write_plan(folder, limit=3)
+    with faulty("ok") as url:
+        ended = call(folder, "run", "plan.toml", "--endpoint", url, "--json")
+    assert ended.status == 0, ended.err
+    return folder / ended.folder, ended
+
+
+def test_a_server_without_limits_ends_at_the_search_s_own_limit(easy_run: tuple[Path, Ended]):
+    folder, ended = easy_run
+    found = json.loads(ended.out)["results"][0]
+    assert (found["standing"], found["agents"], found["smallest_failing"]) == ("at_least", 3, None)
+    assert found["why"] == "still passes at the search limit of 3 agents"
+    assert verdicts(folder) == [(level, "pass") for level in (1, 2, 3, 3, 3, 3)]
+
+
+def test_the_result_follows_from_its_rows_to_the_last_bit(easy_run: tuple[Path, Ended]):
+    folder, _ = easy_run
+    ended = call(folder.parent, "score", str(folder))
+    assert (ended.status, ended.err) == (0, f"identical to {folder}/result.json\n")
+
+
+def tampered(column: str, by: int) -> pl.Expr:
+    first = pl.int_range(pl.len()) == pl.len() // 2
+    return pl.when(first).then(pl.col(column) + by).otherwise(pl.col(column)).alias(column)
+
+
+@pytest.mark.parametrize(("column", "by"), [("first_output_ns", -1_000_000), ("output_tokens", 1), ("closed_ns", 1)])
+def test_one_row_changed_is_one_result_that_differs(easy_run: tuple[Path, Ended], tmp_path: Path, column: str, by: int):
+    """One token, or 1 ms; and of 1 ns that no figure hangs on, nothing is made up."""
+    folder = tmp_path / "run"
+    shutil.copytree(easy_run[0], folder)
+    path = max(folder.glob("phases/*/turns.parquet"))
+    pl.read_parquet(path).with_columns(tampered(column, by)).write_parquet(path)
+    ended = call(tmp_path, "score", str(folder))
+    if column == "closed_ns":
+        assert ended.status == 0
+    else:
+        assert ended.status == 1, ended.err
+        assert f"DIFFERENT from {folder}/result.json" in ended.err
+        assert re.search(r"\$\.phases\[5\]\.\w+: result.json has .*, the rows give ", ended.err)
+
+
+@pytest.mark.parametrize("name", ["turns.parquet", "client.parquet", "phase.json"])
+def test_a_phase_with_a_broken_file_is_named_and_nothing_is_guessed(easy_run: tuple[Path, Ended], tmp_path: Path, name: str):
+    folder = tmp_path / "run"
+    shutil.copytree(easy_run[0], folder)
+    path = max(folder.glob(f"phases/*/{name}"))
+    path.write_bytes(path.read_bytes()[:40])
+    ended = call(tmp_path, "score", str(folder))
+    assert ended.status == 5
+    assert str(path) in ended.sentence
+    assert ended.sentence.endswith("restore the run folder")
