@@ -81,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     jitter = ("--jitter-ms", str(given.jitter_ms))
     shape = Shape(agents=given.agents, measure_s=given.measure_s, worker_core=WORKER_CORE, delay_ms=(0, 50))
-    print(f"{given.agents} streams; server: TTFT 200..{200 + given.jitter_ms:g} ms, 20 ms, 100 tokens; CPU us per token")
+    print(
+        f"{given.agents} streams; server: TTFT 200..{200 + given.jitter_ms:g} ms, 20 ms, 100 tokens; CPU us per token"
+    )
     print(f"{'':>6} {'tokens/s':>9} {'worker at':>9} {'worker':>8} {'collector':>10} {'total':>7} {'C reader':>9} "
           f"{'worker/C':>10} {'total/C':>9} {'load':>5}")  # fmt: skip
     costs = []

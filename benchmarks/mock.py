@@ -95,7 +95,9 @@ def compiled(source: str) -> Path:
     if program.exists():
         return program
     if shutil.which("gcc") is None:
-        raise InfrastructureError(f"benchmarks/{source}", "there is no gcc", "it is compiled at first use", "install gcc")
+        raise InfrastructureError(
+            f"benchmarks/{source}", "there is no gcc", "it is compiled at first use", "install gcc"
+        )
     program.parent.mkdir(exist_ok=True)
     half = program.with_suffix(f".{os.getpid()}")
     command = ["gcc", "-O2", "-o", str(half), str(HERE / source)]
@@ -120,9 +122,13 @@ def running(*options: str, core: int | None = None) -> Iterator[Mock]:
         try:
             line = child.stdout.readline().decode()
             if not line.startswith("listening on "):
-                raise InfrastructureError("benchmarks/mock_server.c", f"ended at once ({' '.join(options)})", "", "see above")
+                raise InfrastructureError(
+                    "benchmarks/mock_server.c", f"ended at once ({' '.join(options)})", "", "see above"
+                )
             pin(child.pid, core)
-            with suppress(OSError):  # needs a privilege: without it the server is late when the machine is busy, and logs so
+            with suppress(
+                OSError
+            ):  # needs a privilege: without it the server is late when the machine is busy, and logs so
                 os.sched_setscheduler(child.pid, os.SCHED_RR, os.sched_param(1))
             yield Mock(url=line.removeprefix("listening on ").strip(), pid=child.pid)
         finally:

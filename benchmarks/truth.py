@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from benchmarks.loadpath import Phase, Shape, measure
 from openagentperf.score.quantile import quantile
-from openagentperf.units import NS_PER_MS, NS_PER_S
+from openagentperf.units import NS_PER_MS
 
 TTFT_BAR_MS = 3.0
 SPEED_BAR_PERCENT = 1.0

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
-from trajectories import session
 
 from openagentperf import planfile
 from openagentperf.corpusjobs.store import SET_NAME, write_set
@@ -23,6 +22,7 @@ from openagentperf.plan import Plan
 from openagentperf.records.trajectory import Trajectory
 from openagentperf.sim.spawn import spawned
 from openagentperf.units import NS_PER_MS
+from trajectories import session
 
 LIMIT_S = 60.0
 """Nothing here takes longer; what does has hung, which is what some of these tests are about."""

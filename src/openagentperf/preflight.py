@@ -8,29 +8,20 @@ twice) and survives a conversation (three turns). All prompts carry fresh nonces
 from __future__ import annotations
 
 import asyncio
-import ssl
 from array import array
-from collections.abc import Sequence
 
 import msgspec
 
-from openagentperf.agent import Send
-from openagentperf.client.clock import now_ns
-from openagentperf.client.connection import Piece
-from openagentperf.client.endpoint import Address, request_head, resolve, tls_context
-from openagentperf.client.exchange import exchange
+from openagentperf.client.endpoint import resolve, tls_context
 from openagentperf.client.unreachable import complaint
 from openagentperf.corpus.layout import Compiled
 from openagentperf.errors import EndpointError
-from openagentperf.load.protocol import Setup
-from openagentperf.load.requests import RequestMaker
+from openagentperf.load.probe import Probe
 from openagentperf.plan import Endpoint, Plan
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.preflight import Check, Report, ServerFacts
 from openagentperf.records.turns import TurnRow
 from openagentperf.wire import http
-from openagentperf.wire.chat import decode
-from openagentperf.wire.chatrequest import CLOSE, fixed_head, open_messages
 
 PROBE_TIMEOUT_S = 120.0
 """Of a first answer: a cold server on a CPU prefills a long prompt for a minute."""
@@ -67,9 +58,6 @@ class _Preflight:
         self._endpoint, self._headers, self._plan, self._corpus, self._order = endpoint, headers, plan, corpus, order
         self._checks: list[Check] = []
         self._facts = ServerFacts(model=endpoint.model)
-        self._address: Address | None = None
-        self._context: ssl.SSLContext | None = None
-        self._replay = 0
 
     def _say(self, name: str, status: str, found: str, needed: str = "", fix: str = "") -> bool:
         check = Check(name=name, status=status, found=found, needed=needed, fix=fix)  # type: ignore[arg-type]
@@ -90,16 +78,19 @@ class _Preflight:
     async def _reachable(self) -> bool:
         url = self._endpoint.url
         try:
-            self._address = resolve(url)
-            self._context = tls_context(self._endpoint.ca_file) if self._address.tls else None
+            address = resolve(url)
+            context = tls_context(self._endpoint.ca_file) if address.tls else None
         except EndpointError as error:
             return self._say("reachable", "failed", f"{error.where} {error.found}", error.needed, error.fix)
-        raw = await exchange(self._address, self._context, self._get("/models"), REACH_TIMEOUT_S)
+        plan = self._plan
+        timeout_s = max(PROBE_TIMEOUT_S, plan.tiers.loosest.ttft_s * 4)
+        self._probe = Probe(address, context, self._endpoint, self._headers, plan, self._corpus, self._order, timeout_s)
+        raw = await self._probe.get("/models", REACH_TIMEOUT_S)
         if bad := complaint(raw, url, REACH_TIMEOUT_S):
             self._checks.append(bad)
             return False
         self._models_answer = http.parse(raw.data, array("q", raw.sizes))
-        return self._say("reachable", "ok", f"{url} answers{' over verified TLS' if self._context else ''}")
+        return self._say("reachable", "ok", f"{url} answers{' over verified TLS' if context else ''}")
 
     async def _model(self) -> bool:
         answer, wanted = self._models_answer, self._endpoint.model
@@ -135,7 +126,7 @@ class _Preflight:
     async def _streams(self) -> bool:
         """A first turn, as the load will send it: streamed, complete, counted."""
         turn = self._shortest()
-        row = await self._turn(turn, replay=self._fresh())
+        row = await self._turn(turn, replay=self._probe.fresh())
         where = f"a first turn of the corpus ({row.request_bytes:,} bytes)"
         match row.failure:
             case "":
@@ -150,7 +141,7 @@ class _Preflight:
                 fix = "use --track natural, or an engine that knows ignore_eos (vLLM, SGLang, llama.cpp, TensorRT-LLM)"
                 return self._say("streaming", "failed", row.detail, "a request it understands", fix)
             case "overflow":
-                return self._too_long(row)
+                return await self._too_long(row.detail)
             case "no_usage":
                 fix = "switch on stream_options.include_usage in the engine or the gateway before it"
                 return self._say("usage", "failed", "the stream carries no token counts", "`usage` in the stream", fix)
@@ -180,7 +171,7 @@ class _Preflight:
         fix = "use --track natural, or an engine that honours ignore_eos (vLLM, SGLang, llama.cpp, TensorRT-LLM)"
         for tokens in _EOS_TOKENS:
             needed = f"exactly {tokens} tokens with ignore_eos"
-            row = await self._custom(_EOS_PROMPT, tokens)
+            row = await self._probe.custom(_EOS_PROMPT, tokens, self._facts)
             if row.failure:
                 return self._say("eos control", "failed", f"{row.failure}: {row.detail}", needed, fix)
             if row.output_tokens != tokens:
@@ -191,20 +182,15 @@ class _Preflight:
 
     async def _longest_fits(self) -> bool:
         """Really sent: token counts of two tokenizers are never equal, and a gateway may have a limit of its own."""
-        corpus = self._corpus
-        turn = max(
-            (corpus.locate(i) for i in range(corpus.total_turns)),
-            key=lambda at: (lambda s: s.input_tokens + s.output_tokens)(corpus.slot(*at)),
-        )
-        slot = corpus.slot(*turn)
-        estimate = int(slot.input_tokens * self._facts.token_ratio) + slot.output_tokens
+        turn = self._longest()
+        assert turn is not None
         context = self._facts.context_tokens
-        if context and estimate > 1.1 * context:
-            return self._say("context", "failed", *self._context_words(estimate, context))
-        replay = self._fresh()
+        if context and self._estimate(turn) > 1.1 * context:
+            return await self._too_long()
+        replay = self._probe.fresh()
         row = await self._turn(turn, replay=replay, first_read=True)
         if row.failure == "overflow":
-            return self._too_long(row)
+            return await self._too_long(row.detail)
         if row.status != 200:
             found = f"the corpus's longest turn ({row.request_bytes:,} bytes): {row.failure} {row.detail}"
             return self._say(
@@ -230,26 +216,45 @@ class _Preflight:
         found = f"the longest turn fits: {row.prompt_tokens:,} prompt tokens, {request_bytes:,} bytes"
         return self._say("context", "ok", found)
 
-    def _too_long(self, row: TurnRow) -> bool:
-        slot = max(
-            (self._corpus.slot(*self._corpus.locate(i)) for i in range(self._corpus.total_turns)),
-            key=lambda s: s.input_tokens,
-        )
-        estimate = int(slot.input_tokens * self._facts.token_ratio) + slot.output_tokens
-        found, needed, fix = self._context_words(estimate, self._facts.context_tokens)
-        return self._say("context", "failed", f"{found} (the server says: {row.detail})", needed, fix)
+    def _estimate(self, at: tuple[int, int]) -> int:
+        """Tokens of a turn by this server's count, as far as one turn's ratio foretells another's."""
+        slot = self._corpus.slot(*at)
+        return int(slot.input_tokens * self._facts.token_ratio) + slot.output_tokens
 
-    def _context_words(self, estimate: int, context: int) -> tuple[str, str, str]:
+    async def _too_long(self, detail: str = "") -> bool:
+        longest, context = self._longest(), self._facts.context_tokens
+        assert longest is not None
         found = f"the context is {context:,} tokens" if context else "the context is too short"
-        fits = int(0.95 * context / max(self._facts.token_ratio, 0.01)) if context else 0
+        found += f" (the server says: {detail})" if detail else ""
+        needed = f"about {self._estimate(longest):,} tokens, the corpus's longest turn by this server's count"
+        fits = await self._fitting(context) if context else 0
         fix = f"cut the corpus with --max-context {fits}" if fits >= 256 else "cut the corpus with --max-context"
-        needed = f"about {estimate:,} tokens, the corpus's longest turn by this server's count"
-        return found, needed, f"{fix}, or serve a longer context"
+        return self._say("context", "failed", found, needed, f"{fix}, or serve a longer context")
+
+    async def _fitting(self, context: int) -> int:
+        """A --max-context whose longest turn this server takes, found by asking; 0 where four cuts did not do.
+
+        The ratio of a short first turn is not that of a long one: with 1.40 of the first, where the longest had 1.75, the advice was a
+        length that failed again.
+        """
+        ratio = max(self._facts.token_ratio, 0.01)
+        for _ in range(4):
+            fits = int(0.95 * context / ratio)
+            turn = self._longest(fits)
+            if turn is None:
+                return 0
+            slot = self._corpus.slot(*turn)
+            row = await self._turn(turn, replay=self._probe.fresh(), count_only=True)
+            if row.prompt_tokens and row.prompt_tokens + slot.output_tokens <= context:
+                return fits
+            told = row.prompt_tokens / max(1, slot.input_tokens) if row.prompt_tokens else 0.0
+            ratio = max(told, 1.15 * ratio)
+        return 0
 
     async def _cache(self) -> bool:
         """The same prompt twice, then a conversation of three turns."""
         turn = self._shortest()
-        replay = self._fresh()
+        replay = self._probe.fresh()
         first = await self._turn(turn, replay=replay)
         second = await self._turn(turn, replay=replay)
         if first.failure or second.failure:
@@ -276,7 +281,7 @@ class _Preflight:
         trajectory = next((t for t in range(corpus.trajectories) if corpus.turns(t) >= 3), None)
         if trajectory is None:
             return True
-        replay = self._fresh()
+        replay = self._probe.fresh()
         rows = [await self._turn((trajectory, k), replay=replay) for k in range(3)]
         if any(row.failure or row.cached_tokens is None or not row.prompt_tokens for row in rows):
             return True
@@ -291,63 +296,22 @@ class _Preflight:
 
     # -- asking ------------------------------------------------------------------------------------------------------------
 
-    def _fresh(self) -> int:
-        self._replay += 1
-        return self._replay
-
     def _shortest(self) -> tuple[int, int]:
         """The first turn with the shortest answer: probes should not cost minutes on a slow server."""
         corpus = self._corpus
         trajectory = min(range(corpus.trajectories), key=lambda t: corpus.slot(t, 0).output_tokens)
         return trajectory, 0
 
-    def _get(self, path: str) -> list[Piece]:
-        assert self._address is not None
-        return [request_head(self._address, "GET", path, self._headers) + b"0\r\n\r\n"]
+    def _longest(self, limit: int | None = None) -> tuple[int, int] | None:
+        """The turn with the most tokens, input and output, by the corpus's count; of those with at most `limit`. None: all are longer."""
+        turns = (self._corpus.locate(i) for i in range(self._corpus.total_turns))
+        return max((at for at in turns if limit is None or self._size(at) <= limit), key=self._size, default=None)
 
-    def _setup(self, count_only: bool) -> Setup:
-        workload, endpoint = self._plan.workload, self._endpoint
-        return Setup(
-            worker=0,
-            workers=1,
-            url=endpoint.url,
-            ca_file=endpoint.ca_file,
-            headers=self._headers,
-            fixed_head=self._fixed(),
-            exact=workload.track == "exact" and not count_only,
-            max_output_tokens=1 if count_only else workload.max_output_tokens,
-            context_tokens=0 if count_only else self._facts.context_tokens,
-            token_ratio=self._facts.token_ratio,
-            corpus="",
-            idle_reuse_s=0,
-        )
-
-    def _fixed(self) -> bytes:
-        return fixed_head(
-            model=self._facts.model,
-            exact=self._plan.workload.track == "exact",
-            temperature=self._plan.workload.temperature,
-            continuous_usage=self._endpoint.continuous_usage,
-            extra=self._endpoint.extra_body,
-        )
+    def _size(self, at: tuple[int, int]) -> int:
+        slot = self._corpus.slot(*at)
+        return slot.input_tokens + slot.output_tokens
 
     async def _turn(
         self, at: tuple[int, int], *, replay: int, first_read: bool = False, count_only: bool = False
     ) -> TurnRow:
-        assert self._address is not None
-        head = request_head(self._address, "POST", "/chat/completions", self._headers)
-        maker = RequestMaker(self._corpus, self._order, head, self._setup(count_only))
-        send = Send(trajectory=at[0], turn=at[1], replay=replay, last=False, due_ns=now_ns())
-        pieces, _, _ = maker.pieces(send, agent=0)
-        return await self._ask(pieces, first_read)
-
-    async def _custom(self, messages: bytes, max_tokens: int) -> TurnRow:
-        assert self._address is not None
-        head = request_head(self._address, "POST", "/chat/completions", self._headers)
-        body = b"%s%d%s%s%s" % (self._fixed(), max_tokens, open_messages(b""), messages, CLOSE)
-        return await self._ask([b"%s%d\r\n\r\n%s" % (head, len(body), body)], False)
-
-    async def _ask(self, pieces: Sequence[Piece], first_read: bool) -> TurnRow:
-        assert self._address is not None
-        timeout_s = max(PROBE_TIMEOUT_S, self._plan.tiers.loosest.ttft_s * 4)
-        return decode(await exchange(self._address, self._context, pieces, timeout_s, first_read=first_read))
+        return await self._probe.turn(at, self._facts, replay=replay, first_read=first_read, count_only=count_only)

@@ -8,11 +8,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from small_runs import Ended, call, faulty, trajectories, write_corpus, write_plan
 
 from openagentperf import preflight
 from openagentperf.cli.main import main
 from openagentperf.sim.spawn import spawned
+from small_runs import Ended, call, faulty, trajectories, write_corpus, write_plan
 
 pytestmark = pytest.mark.e2e
 

@@ -60,7 +60,7 @@ def plan(url: str, *, ttft_s: float = 600.0, **search: int) -> dict[str, Any]:
     return {
         "tiers": {"tier": [{"name": "any", "output_speed": 0.01, "ttft_s": ttft_s}]},
         "rigor": {
-            "preset": "quick", "settle_s": 2, "search_measure_s": 4, "measure_s": 4, "search_turns": 24, "certify_turns": 72,
+            "preset": "quick", "settle_s": 2, "search_measure_s": 4, "measure_s": 3.5, "search_turns": 24, "certify_turns": 72,
             "limit_s": 40, "client_error": 1.0, "ttft_drift": 10.0,
         },
         "endpoint": {"url": url},
@@ -96,10 +96,9 @@ def test_preflight_finds_nothing_to_object_to(url: str, tmp_path: Path):
     path = tmp_path / "plan.toml"
     path.write_text(tomli_w.dumps(plan(url)))
     checks = bench.preflight_report(planfile.load(path), tmp_path)
-    assert {check.name: check.status for check in checks} == dict.fromkeys(
-        ("reachable", "model", "streaming", "usage", "eos control", "context", "prefix cache", "conversation"), "ok"
-    )
+    assert [check for check in checks if check.status != "ok"] == []
     found = {check.name: check.found for check in checks}
+    assert found.keys() >= {"reachable", "streaming", "usage", "context", "prefix cache", "conversation"}
     assert found["model"] == f"{MODEL}, context 8,192 tokens"
     assert "ignore_eos" in found["eos control"]
 
@@ -116,7 +115,7 @@ def test_a_context_too_small_is_found_before_load_and_the_fix_is_one(
         refused = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
         assert status == 5
         assert refused["context"]["status"] == "failed"
-        assert refused["context"]["needed"] == "its context is 4,096"
+        assert "4,096" in refused["context"]["found"] + refused["context"]["needed"]
         advice = refused["context"]["fix"]
         assert "--max-context " in advice
         advised = advice.split("--max-context ")[1].split(",")[0]
@@ -130,7 +129,7 @@ def test_the_capacity_ends_where_agents_outnumber_slots(url: str, tmp_path: Path
     calibration = tmp_path / "calibration"
     calibration.mkdir()
     table = plan(url, start=SLOTS, limit=2 * SLOTS)
-    table["rigor"] |= {"certify_phases": 1, "certify_turns": 24}
+    table["rigor"] |= {"certify_phases": 1, "certify_turns": 1, "measure_s": 0.1}  # only its two search phases are read
     below, above, *_ = carried_out(table, calibration, capsys).result.phases
     assert (below.agents, above.agents) == (SLOTS, 2 * SLOTS)
     assert below.ttft_p95_s is not None
@@ -174,8 +173,7 @@ def test_the_capacity_ends_where_agents_outnumber_slots(url: str, tmp_path: Path
 
 def test_on_the_natural_track_the_model_stops_by_itself(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     table = plan(url, start=2, limit=2)
-    table["workload"]["track"] = "natural"
-    table["workload"]["max_output_tokens"] = 200
+    table["workload"] |= {"track": "natural", "temperature": 0.7}  # greedy, random weights run in circles
     table["rigor"] |= {"settle_s": 0.5, "search_measure_s": 1, "measure_s": 1, "certify_phases": 1, "certify_turns": 24}
     run = carried_out(table, tmp_path, capsys)
     (tier,) = run.result.results
@@ -184,4 +182,4 @@ def test_on_the_natural_track_the_model_stops_by_itself(url: str, tmp_path: Path
     stopped = rows.filter(pl.col("finish") == "stop")
     assert stopped.height > rows.height / 2, "one token in 24 leads to the end"
     assert stopped["output_tokens"].n_unique() > 3
-    assert stopped["output_tokens"].max() < 200  # type: ignore[operator]
+    assert stopped["output_tokens"].max() < 64  # type: ignore[operator]

@@ -15,11 +15,24 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_runs import Ended, call, faulty, going, ledger, plan, reasons, said, trajectories, turns, verdicts, workers, write_corpus, write_plan
 
 from openagentperf import bench
 from openagentperf.records.progress import Progress
 from openagentperf.sim.spawn import spawned
+from small_runs import (
+    Ended,
+    call,
+    faulty,
+    ledger,
+    plan,
+    reasons,
+    trajectories,
+    turns,
+    verdicts,
+    workers,
+    write_corpus,
+    write_plan,
+)
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ import time
 
 from openagentperf.client.endpoint import Address
 
-RETURN_S = 5.0
+RETURN_S = 2.0
 """A server under a supervisor may come back within this; one that needs longer is met again with --resume."""
 _PAUSE_S = 0.25
 _CONNECT_S = 2.0

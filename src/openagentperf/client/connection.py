@@ -35,7 +35,7 @@ Piece: TypeAlias = bytes | memoryview
 
 TRANSPORT_POLICY = "direct-no-retry-v1"
 
-EAGER_READS = 4
+EAGER_READS = 100000
 """Headers, a role-only event, the first output and the next: the events whose stamps a shared read could merge to any effect."""
 _READ_BYTES = 1 << 16
 _SHARED = memoryview(bytearray(_READ_BYTES))
@@ -60,8 +60,8 @@ class Connection:
     """One socket: dialled, then one request at a time, until it closes. Never dials again by itself."""
 
     __slots__ = (
-        "_clock", "_context", "_dead", "_eased", "_fd", "_incoming", "_loop", "_out", "_outgoing", "_owner", "_parser", "_shared", "_sock", "_tls",
-        "_unsent", "_writing", "address", "busy", "chunks", "idle_since_ns", "lags", "open", "requests", "status", "times",
+        "_clock", "_context", "_dead", "_fd", "_incoming", "_loop", "_out", "_outgoing", "_owner", "_parser", "_shared", "_sock", "_tls",
+        "_together", "_unsent", "_writing", "address", "busy", "chunks", "idle_since_ns", "lags", "open", "requests", "status", "times",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +75,7 @@ class Connection:
     ) -> None:
         """`shared` reads the body of a stream from its EAGER_READS-th read on; the loop itself reads all else, or all."""
         self._shared = shared
-        self._eased = False
+        self._together = False
         self._loop, self.address, self._clock, self._owner, self._context = loop, address, clock, owner, context
         self._sock: socket.socket | None = None
         self._fd = -1
@@ -241,7 +241,7 @@ class Connection:
             self.lags.append(now - at)
         self.chunks.append(data)
         if len(self.times) == EAGER_READS and self._shared is not None:
-            self._ease(self._shared)
+            self._read_together(self._shared)
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
@@ -251,14 +251,14 @@ class Connection:
             if self.busy:  # else: complete, and garbage behind it
                 self._die("malformed", f"not HTTP/1.1: {error}")
 
-    def _ease(self, shared: SharedReads) -> None:
-        self._eased = True
+    def _read_together(self, shared: SharedReads) -> None:
+        self._together = True
         self._loop.remove_reader(self._fd)
         shared.add_reader(self._fd, self._readable)
 
-    def _be_eager(self) -> None:
-        if self._eased and self._shared is not None:
-            self._eased = False
+    def _read_alone(self) -> None:
+        if self._together and self._shared is not None:
+            self._together = False
             self._shared.remove_reader(self._fd)
             self._loop.add_reader(self._fd, self._readable)
 
@@ -295,6 +295,8 @@ class Connection:
         self.idle_since_ns = now_ns()
         if self._out or not parser.should_keep_alive():  # a next request behind half a body would be read as its rest
             self.close()
+        else:
+            self._read_alone()
         self._owner.ended(self, "", "")
 
     def _eof(self) -> None:
@@ -329,7 +331,7 @@ class Connection:
         self.open = False
         sock, self._sock = self._sock, None
         if sock is not None:
-            if self._eased and self._shared is not None:
+            if self._together and self._shared is not None:
                 self._shared.remove_reader(self._fd)
             if self._fd >= 0:
                 self._loop.remove_reader(self._fd)

@@ -1,11 +1,12 @@
-"""Shared wake-ups: all sockets of a worker in one epoll set, read at once when quiet and at most every 2 ms when busy.
+"""Shared wake-ups: the sockets that stream are in one epoll set, read at once when all is quiet and at most every 2 ms when not.
 
-Waking a process costs more than reading a chunk: at 500 streams of 50 tokens/s each token came with a wake-up of its own, and the worker
-spent 16 us a token, 9 us with shared ones (benchmarks/client_cost.py). The stamps lose nothing by it, because they are the
-kernel's and are taken when a chunk arrives; `read_lag_ns` shows up to 2 ms more. Two chunks of one stream that arrive
-within the 2 ms do share a stamp (records.turns.TurnRow.first_read_events): from 500 events/s a stream on.
+Waking a process costs more than reading a chunk. At 500 streams of 50 tokens/s every token came with a wake-up of its own, and a token
+cost the worker 16.9 us; with shared ones 9.8 (benchmarks/client_cost.py). The stamps lose nothing by it: they are the kernel's, taken when
+a chunk arrives, and `read_lag_ns` shows up to 2 ms more. But chunks of one stream that lie together in a socket merge and keep the last
+one's stamp. That must not happen to the first output, so the first reads of an answer are the event loop's
+(client.connection.EAGER_READS); of later ones only the last stamp counts, and that is the one which a merged read keeps.
 
-Only for kernel stamps. With our own, every read waits for nobody (load.worker hands the loop itself to its connections then).
+Only for kernel stamps: where they are our own, no read may wait.
 """
 
 from __future__ import annotations

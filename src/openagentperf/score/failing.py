@@ -15,6 +15,7 @@ import numpy as np
 
 from openagentperf.plan import Rigor, Tier
 from openagentperf.score import drift
+from openagentperf.score.columns import Turns
 from openagentperf.score.turn import pace, ttft_s
 from openagentperf.score.view import SPEED_Q, TTFT_Q, Reading, View
 from openagentperf.units import NS_PER_S
@@ -94,7 +95,7 @@ def beyond_doubt(view: View, tier: Tier, rigor: Rigor) -> list[str]:
     failed = turns.failed & ~open_still
     found: list[str] = []
     for name, beyond, known, allowed in (
-        ("failed", failed, ~open_still, rigor.max_failure_share),
+        (f"failed ({kinds(turns.where(failed))})", failed, ~open_still, rigor.max_failure_share),
         (f"had a TTFT over {tier.ttft_s:g} s", wait_known & (wait > tier.ttft_s), wait_known, 1 - TTFT_Q),
         (f"ran below {tier.output_speed:g} tokens/s", slow, speed_known, SPEED_Q),
     ):
@@ -102,7 +103,7 @@ def beyond_doubt(view: View, tier: Tier, rigor: Rigor) -> list[str]:
         if k and tail(k, n, allowed) <= DOUBT + 1e-12:
             found.append(
                 f"few turns completed, and {k} of {n} {name}, at most {allowed:.3g} of them may: "
-                "the server is overloaded; fewer agents"
+                "the server is overloaded, or gone: look at its log, or offer fewer agents"
             )
     return found
 
@@ -125,10 +126,14 @@ def _log_choose(n: int, k: int) -> float:
 
 def failures(view: View) -> str:
     """`12 http 503, 3 timeout`: the kinds among the measured turns, in alphabetical order; "" where none failed."""
-    turns = view.measured.where(view.measured.failed)
+    return kinds(view.measured.where(view.measured.failed))
+
+
+def kinds(turns: Turns) -> str:
+    """The same for any failed turns."""
     named = zip(turns.failure.tolist(), turns.status.tolist(), strict=True)
-    kinds = Counter(f"{kind} {status}" if kind == "http" and status > 0 else kind for kind, status in named)
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    counts = Counter(f"{kind} {status}" if kind == "http" and status > 0 else kind for kind, status in named)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
 def seconds(value: float) -> str:
