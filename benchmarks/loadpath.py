@@ -47,11 +47,15 @@ class Shape(Struct, frozen=True, kw_only=True):
     spawn_per_s: float = 150
     settle_s: float = 3
     measure_s: float = 8
+    least_turns: int = 200
+    """The window stays open until so many turns were measured."""
     delay_ms: tuple[int, int] = (100, 500)
     """Tool delays: short, so that nearly all agents have a request in flight at any time."""
     first_bytes: int = 8_000
     """Text of a first request; each turn adds a tenth of it."""
     turns: int = 12
+    tokens: int = 100
+    """Of each answer; asked for by the request."""
     continuous_usage: bool = False
     worker_core: int | None = None
 
@@ -83,16 +87,16 @@ class Phase:
         return self.measured.where(~self.measured.failed)
 
 
-def measure(shape: Shape, *options: str, server_core: int | None = None, rigor: Rigor | None = None) -> Phase:
+def measure(shape: Shape, *options: str, server_core: int | None = None) -> Phase:
     """Run one phase against a fresh mock server with `options`."""
     with (
         tempfile.TemporaryDirectory(prefix="openagentperf-") as scratch,
-        running("--prompt-tokens", "number", *options, core=server_core) as mock,
+        running("--prompt-tokens", "number", "--obey", "1", *options, core=server_core) as mock,
     ):
-        return _phase(shape, mock, Path(scratch), rigor or Rigor(search_turns=shape.agents))
+        return _phase(shape, mock, Path(scratch))
 
 
-def _phase(shape: Shape, mock: Mock, folder: Path, rigor: Rigor) -> Phase:
+def _phase(shape: Shape, mock: Mock, folder: Path) -> Phase:
     corpus = folder / f"corpus{SUFFIX}"
     with corpus.open("wb") as file:
         compile_corpus(_sessions(shape), encode_message, CompileOptions(), file.write)
@@ -105,7 +109,7 @@ def _phase(shape: Shape, mock: Mock, folder: Path, rigor: Rigor) -> Phase:
     with ExitStack() as stack:
         with pinned(shape.worker_core):  # the worker inherits its core
             fleet = stack.enter_context(Fleet(_setup(shape, mock, corpus), folder))
-        facts, collector = fleet.run(_order(shape), folder, Quota(1, 0), tick)
+        facts, collector = fleet.run(_order(shape), folder, Quota(shape.least_turns, 0), tick)
         log = mock.log()
     tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, collector.kept)
     turns = Turns.from_columns(tables.read_turns(folder))
@@ -116,7 +120,7 @@ def _phase(shape: Shape, mock: Mock, folder: Path, rigor: Rigor) -> Phase:
         everything=turns,
         view=look(facts, turns, samples),
         samples=samples,
-        judged=judge(facts, turns, samples, TIERS, rigor, cold),
+        judged=judge(facts, turns, samples, TIERS, Rigor(search_turns=shape.least_turns), cold),
         log=log,
         collector_cpu_ns=cpu_ns[-1] - cpu_ns[0],
     )
@@ -136,7 +140,7 @@ def _sessions(shape: Shape) -> Iterator[Trajectory]:
                 else (Message("system", "You fix bugs."), Message("user", "y" * shape.first_bytes))
             )  # fmt: skip
             delay_ns = round((low + stream.uniform() * (high - low)) * NS_PER_MS)
-            turns.append(Turn(appended=appended, input_tokens=1, output_tokens=100, tool_delay_ns=delay_ns))
+            turns.append(Turn(appended=appended, input_tokens=1, output_tokens=shape.tokens, tool_delay_ns=delay_ns))
         yield Trajectory(id=f"session {number}", turns=tuple(turns))
 
 

@@ -37,7 +37,9 @@ QUICK = ("--ttft-ms", "5", "--interval-ms", "2", "--tokens", "12")
 
 def trajectories(count: int = 6, turns: int = 5, delay_ms: int = 30, words: int = 160) -> list[Trajectory]:
     """Short sessions: `words` words of task, so that a prompt has a few blocks of 64 tokens to be cached."""
-    return [_timed(session(f"s{k}", turns, text="why does it fail " * (words // 4)), delay_ms, words) for k in range(count)]
+    return [
+        _timed(session(f"s{k}", turns, text="why does it fail " * (words // 4)), delay_ms, words) for k in range(count)
+    ]
 
 
 def _timed(trajectory: Trajectory, delay_ms: int, words: int) -> Trajectory:
@@ -66,7 +68,7 @@ def write_plan(
     if not (folder / "set").exists():
         write_corpus(folder)
     wish: dict[str, float] = {
-        "settle_s": 0.3, "search_measure_s": 0.8, "measure_s": 0.8, "search_turns": 6, "certify_turns": 9,
+        "settle_s": 0.2, "search_measure_s": 0.5, "measure_s": 0.5, "search_turns": 5, "certify_turns": 9,
         "limit_s": 8, "client_error": 1,
     }  # fmt: skip
     lines = [f"{name} = {value}" for name, value in (wish | rigor).items()]
@@ -124,7 +126,9 @@ class Ended(NamedTuple):
     @property
     def folder(self) -> str:
         """Of the run, as it was announced on the way."""
-        return next(line for line in self.err.splitlines() if line.startswith("run folder ")).removeprefix("run folder ")
+        return next(line for line in self.err.splitlines() if line.startswith("run folder ")).removeprefix(
+            "run folder "
+        )
 
 
 COMMAND = (sys.executable, "-m", "openagentperf")
@@ -142,7 +146,9 @@ def call(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> Ended:
 def going(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`openagentperf ARGUMENTS` in `folder`, while it goes on; ended at the latest with this."""
     with (folder / "stderr").open("w+") as errors:
-        process = subprocess.Popen([*COMMAND, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, text=True)
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, text=True
+        )
         try:
             yield process
         finally:
@@ -172,10 +178,10 @@ def children(of: int) -> dict[int, str]:
     return found
 
 
-def workers(of: int | None = None) -> list[int]:
+def workers(of: int | None = None, module: str = "openagentperf.load.worker") -> list[int]:
     """Load workers among the children of a process; without one, of this."""
     parent = os.getpid() if of is None else of
-    return [pid for pid, command in children(parent).items() if "openagentperf.load.worker" in command]
+    return [pid for pid, command in children(parent).items() if module in command]
 
 
 def alive(pid: int) -> bool:
@@ -201,7 +207,11 @@ def ledger(folder: Path) -> list[dict[str, Any]]:
 
 def verdicts(folder: Path) -> list[tuple[int, str]]:
     """Level and verdict of every judged phase, for runs with one tier."""
-    return [(line["agents"], line["judged"]["verdicts"][0]["verdict"]) for line in ledger(folder) if line["event"] == "judged"]
+    return [
+        (line["agents"], line["judged"]["verdicts"][0]["verdict"])
+        for line in ledger(folder)
+        if line["event"] == "judged"
+    ]
 
 
 def reasons(folder: Path) -> str:

@@ -23,6 +23,7 @@ from openagentperf import bench, planfile
 from openagentperf.cli.main import main
 from openagentperf.corpusjobs.store import read_set
 from openagentperf.records.phase import Judged
+from openagentperf.records.progress import Progress
 from openagentperf.records.result import Result
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
@@ -60,7 +61,7 @@ def plan(url: str, *, ttft_s: float = 600.0, **search: int) -> dict[str, Any]:
     return {
         "tiers": {"tier": [{"name": "any", "output_speed": 0.01, "ttft_s": ttft_s}]},
         "rigor": {
-            "preset": "quick", "settle_s": 2, "search_measure_s": 4, "measure_s": 3.5, "search_turns": 24, "certify_turns": 72,
+            "preset": "quick", "settle_s": 1.5, "search_measure_s": 4, "measure_s": 3.5, "search_turns": 24, "certify_turns": 72,
             "limit_s": 40, "client_error": 1.0, "ttft_drift": 10.0,
         },
         "endpoint": {"url": url},
@@ -86,6 +87,29 @@ def carried_out(table: dict[str, Any], folder: Path, capsys: pytest.CaptureFixtu
     said = json.loads(capsys.readouterr().out)
     assert "error" not in said, said
     return Run(status, Path(said.pop("folder")), msgspec.convert(said, Result))
+
+
+def calibrated(url: str, folder: Path) -> tuple[float, float]:
+    """P95 of TTFT, in seconds, with as many agents as slots and with twice as many: two search phases of a run that is then broken off."""
+    path = folder / "calibration.toml"
+    path.write_text(tomli_w.dumps(plan(url, start=SLOTS, limit=2 * SLOTS)))
+    begun: list[Path] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.message.startswith("run folder "):
+            begun.append(Path(progress.message.removeprefix("run folder ")))
+        if progress.kind == "certify":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(planfile.load(path), folder / "calibration", watch)
+    result = bench.score(begun[0])
+    assert result.results[0].standing == "unfinished"
+    below, above = result.phases
+    assert (below.agents, above.agents) == (SLOTS, 2 * SLOTS)
+    assert below.ttft_p95_s is not None
+    assert above.ttft_p95_s is not None
+    return below.ttft_p95_s, above.ttft_p95_s
 
 
 def test_the_model_is_the_same_on_every_machine(model: Path):
@@ -126,19 +150,17 @@ def test_a_context_too_small_is_found_before_load_and_the_fix_is_one(
 
 def test_the_capacity_ends_where_agents_outnumber_slots(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Without a host cache a conversation that lost its slot is cold again, and cold prefills queue behind each other."""
-    calibration = tmp_path / "calibration"
-    calibration.mkdir()
-    table = plan(url, start=SLOTS, limit=2 * SLOTS)
-    table["rigor"] |= {"certify_phases": 1, "certify_turns": 1, "measure_s": 0.1}  # only its two search phases are read
-    below, above, *_ = carried_out(table, calibration, capsys).result.phases
-    assert (below.agents, above.agents) == (SLOTS, 2 * SLOTS)
-    assert below.ttft_p95_s is not None
-    assert above.ttft_p95_s is not None
-    limit_s = math.sqrt(below.ttft_p95_s * above.ttft_p95_s)
+    below_s, above_s = calibrated(url, tmp_path)
+    assert above_s > 2 * below_s, "no cliff to be found"
+    limit_s = math.sqrt(below_s * above_s)
 
-    run = carried_out(plan(url, ttft_s=limit_s, start=2, limit=16), tmp_path, capsys)
+    run = carried_out(plan(url, ttft_s=limit_s, start=SLOTS, limit=4 * SLOTS), tmp_path, capsys)
     phases = run.result.phases
-    told = [(p.agents, p.kind, p.verdicts[0].verdict, p.ttft_p95_s, p.cached_fraction) for p in (below, above, *phases)]
+    told = (
+        [(p.agents, p.kind, p.verdicts[0].verdict, p.ttft_p95_s, p.cached_fraction) for p in phases],
+        below_s,
+        above_s,
+    )
     (tier,) = run.result.results
     assert tier.standing == "confirmed", told
     assert run.status == 0

@@ -1,9 +1,10 @@
 """How tests/data/trajectories was made: `python tests/engines/sessions.py`, once. The files are committed, so that a change of the
 generator does not change what the engine's tests measure.
 
-Short sessions for a small CPU: 1.0K to 3.6K tokens by our estimate, which llama.cpp with the tiny model counts as 1.7K to 6.2K. Two
-properties make the cliff at its slots steep. A session has 26 to 36 turns, so that few of all requests are the cold first one of a session.
-And delays hardly vary, so that five agents on four slots come round in turn, and each finds its slot just taken.
+Short sessions for a small CPU: 1.1K to 3.7K tokens by our estimate, 1.7K to 7.4K by the count of llama.cpp with the tiny model. Two
+properties make the cliff at its slots steep. A session has about 55 turns, so that few of all requests are the cold first one of a session:
+with 32, one in twenty was, and P95 of TTFT on the good side of the cliff was that of a cold prompt. And delays hardly vary, so that five
+agents on four slots come round in turn, and each finds its slot just taken.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from openagentperf.records.trajectory import Trajectory
 FOLDER = Path(__file__).parent.parent / "data" / "trajectories"
 PROFILE = Profile(
     name="engine-test",
-    turns=LogNormal(42, 0.1, 34, 50),
-    first_input=LogNormal(1300, 0.1, 1040, 1560),
+    turns=LogNormal(60, 0.05, 54, 66),
+    first_input=LogNormal(1200, 0.1, 960, 1440),
     shared_tokens=450,
     tools=2,
-    output=LogNormal(36, 0.35, 18, 64),
+    output=LogNormal(24, 0.3, 16, 40),
     answer_share=0.8,
     answer_low=12,
-    result=LogNormal(34, 0.6, 10, 120),
+    result=LogNormal(20, 0.6, 10, 120),
     parallel_share=0.1,
-    delay_s=LogNormal(0.12, 0.15, 0.08, 0.17),
-    max_context_tokens=3600,
+    delay_s=LogNormal(0.15, 0.15, 0.1, 0.21),
+    max_context_tokens=3700,
     pool_bytes=24_000,
 )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -45,8 +48,8 @@ def run(
         wish, out = _plan_of(resume, plan, overrides), resume.parent
     else:
         wish = planfile.load(plan, overrides)
-    with display(plain) as shown:
-        watch = _Watch(shown, resume)
+    with stops() as stopped, display(plain) as shown:
+        watch = _Watch(shown, resume, stopped)
         try:
             outcome = bench.run(wish, out, watch, resume=resume)
         except KeyboardInterrupt:
@@ -68,14 +71,38 @@ def _plan_of(resume: Path, plan: Path | None, overrides: Overrides) -> Plan:
     return wish
 
 
-class _Watch:
-    """Hands each Progress on, and remembers the run folder, which bench announces once it exists."""
+@contextmanager
+def stops() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM as KeyboardInterrupt, and remembered: yields whether one has come.
 
-    def __init__(self, shown: Display, folder: Path | None) -> None:
+    The exception alone is not enough. Python raises it wherever it happens to be, and in a destructor it is printed and forgotten: a
+    run went on for its full length after a SIGTERM that met the collection of preflight's event loop.
+    """
+    came: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Watch:
+    """Hands each Progress on, remembers the run folder, which bench announces once it exists, and ends the run when told to."""
+
+    def __init__(self, shown: Display, folder: Path | None, stopped: Callable[[], bool] = lambda: False) -> None:
         self.folder = folder
         self._shown = shown
+        self._stopped = stopped
 
     def __call__(self, progress: Progress) -> None:
+        if self._stopped():
+            raise KeyboardInterrupt
         if progress.message.startswith(_FOLDER):
             self.folder = Path(progress.message.removeprefix(_FOLDER))
         self._shown(progress)

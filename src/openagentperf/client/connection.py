@@ -35,7 +35,7 @@ Piece: TypeAlias = bytes | memoryview
 
 TRANSPORT_POLICY = "direct-no-retry-v1"
 
-EAGER_READS = 100000
+EAGER_READS = 4
 """Headers, a role-only event, the first output and the next: the events whose stamps a shared read could merge to any effect."""
 _READ_BYTES = 1 << 16
 _SHARED = memoryview(bytearray(_READ_BYTES))

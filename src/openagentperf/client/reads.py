@@ -1,10 +1,10 @@
 """Shared wake-ups: the sockets that stream are in one epoll set, read at once when all is quiet and at most every 2 ms when not.
 
-Waking a process costs more than reading a chunk. At 500 streams of 50 tokens/s every token came with a wake-up of its own, and a token
-cost the worker 16.9 us; with shared ones 9.8 (benchmarks/client_cost.py). The stamps lose nothing by it: they are the kernel's, taken when
-a chunk arrives, and `read_lag_ns` shows up to 2 ms more. But chunks of one stream that lie together in a socket merge and keep the last
-one's stamp. That must not happen to the first output, so the first reads of an answer are the event loop's
-(client.connection.EAGER_READS); of later ones only the last stamp counts, and that is the one which a merged read keeps.
+Waking a process costs more than reading a chunk. At 500 streams of 50 tokens/s every token came with a wake-up of its own and cost the
+worker 20.0 us; with shared ones 13.1 (benchmarks/client_cost.py, medians of 3, in turns). The stamps lose nothing by it: they are the
+kernel's, taken when a chunk arrives, and `read_lag_ns` shows up to 2 ms more. But chunks of one stream that lie together in a
+socket merge and keep the last one's stamp. That must not happen to the first output, so the first reads of an answer are the event
+loop's (client.connection.EAGER_READS); of later ones only the last stamp counts, and that is the one which a merged read keeps.
 
 Only for kernel stamps: where they are our own, no read may wait.
 """
@@ -29,11 +29,20 @@ class SharedReads:
         self._resting: asyncio.TimerHandle | None = None
         loop.add_reader(self._epoll.fileno(), self._wake)
 
-    def add_reader(self, fd: int, callback: Callable[[], None], /) -> None:
+    def __len__(self) -> int:
+        """How many sockets it reads."""
+        return len(self._callbacks)
+
+    @property
+    def resting(self) -> bool:
+        """Something was read less than 2 ms ago: what comes now is read when the pause is over."""
+        return self._resting is not None
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
         self._callbacks[fd] = callback
         self._epoll.register(fd, select.EPOLLIN)
 
-    def remove_reader(self, fd: int, /) -> None:
+    def remove_reader(self, fd: int) -> None:
         """Nothing where it is not watched."""
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)

@@ -222,11 +222,11 @@ class Fleet:
             if now >= limit_ns:
                 hit_limit = True
                 break
-        faults = [f"load worker {p.setup.worker} died (see {p.log})" for p in self._processes if p.dead]
         for process in self._processes:
             process.send(Stop())
         self._wait(Stopped, _STOP_S, "stop")
         collector.poll()
+        faults = [f"load worker {p.setup.worker} died (see {p.log})" for p in self._processes if p.dead]
         end_ns = now_ns()
         window_end_ns = window_end_ns or max(opens_ns, min(end_ns, limit_ns))
         facts = PhaseFacts(

@@ -1,0 +1,236 @@
+"""One agent and its connection against a server that answers, closes, or dies as a script says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import pytest
+
+from openagentperf.agent import FAILURE_PAUSE_NS, Agent, Send
+from openagentperf.client.clock import Clock
+from openagentperf.client.connection import Connection, Piece
+from openagentperf.client.endpoint import Address, request_head, resolve
+from openagentperf.load.lane import Lane
+from openagentperf.records.turns import RawTurn
+from openagentperf.units import NS_PER_MS, NS_PER_S
+from test_agent import Set
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Answer: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+async def ok(writer: asyncio.StreamWriter) -> None:
+    writer.write(OK)
+    await writer.drain()
+
+
+async def refuse(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+
+
+async def die(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def begin_and_die(writer: asyncio.StreamWriter) -> None:
+    writer.write(OK[:-1])
+    await writer.drain()
+    writer.close()
+
+
+async def begin_and_hang(writer: asyncio.StreamWriter) -> None:
+    writer.write(OK[:-1])
+    await writer.drain()
+
+
+async def ok_and_close(writer: asyncio.StreamWriter) -> None:
+    await ok(writer)
+    writer.close()
+
+
+class Scripted:
+    """A server: the n-th request it gets, over all connections, is answered by the n-th of `answers`, later ones by the last."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = answers
+        self.connections = self.requests = 0
+
+    async def one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+                answer = self._answers[min(self.requests, len(self._answers) - 1)]
+                self.requests += 1
+                await answer(writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+class OnePhase:
+    """Implements load.lane.Host for one lane; rows come out of a queue."""
+
+    def __init__(self, address: Address, idle_reuse_ns: int, delay_ns: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.worker, self.idle_reuse_ns, self.stopping = 0, idle_reuse_ns, False
+        self.rows: asyncio.Queue[RawTurn] = asyncio.Queue()
+        self.scheduled: list[int] = []
+        self._address, self._clock = address, Clock()
+        self._head = request_head(address, "POST", "/chat/completions", {})
+        self.lane = Lane(self, Agent(0, Set([1000], delay_ns=delay_ns), seed=1))
+
+    def connection(self, lane: Lane) -> Connection:
+        return Connection(self.loop, self._address, self._clock, lane)
+
+    def request(self, send: Send, agent: int) -> tuple[list[Piece], int, int]:
+        request = self._head + b"2\r\n\r\n{}"
+        return [request], len(request), 0
+
+    def turn_scheduled(self, due_ns: int) -> None:
+        self.scheduled.append(due_ns)
+
+    def turn_ended(self, row: RawTurn) -> None:
+        self.rows.put_nowait(row)
+
+    def end(self) -> None:
+        self.stopping = True
+        self.lane.give_up("aborted", "the phase ended while the turn was open")
+        self.lane.stop()
+        self._clock.close()
+
+
+@asynccontextmanager
+async def phase(server: Scripted, idle_reuse_s: float = 4.0, delay_ms: int = 5) -> AsyncIterator[OnePhase]:
+    listening = await asyncio.start_server(server.one, "127.0.0.1", 0)
+    async with listening:
+        address = resolve(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1")
+        made = OnePhase(address, round(idle_reuse_s * NS_PER_S), delay_ms * NS_PER_MS)
+        made.lane.start()
+        try:
+            yield made
+        finally:
+            made.end()
+
+
+async def rows(of: OnePhase, count: int) -> list[RawTurn]:
+    return [await asyncio.wait_for(of.rows.get(), 20) for _ in range(count)]
+
+
+async def test_a_healthy_connection_carries_one_turn_after_the_other_and_none_is_early():
+    server = Scripted(ok)
+    async with phase(server) as going:
+        seen = await rows(going, 5)
+    assert [row.failure for row in seen] == [""] * 5
+    assert [row.connection for row in seen] == ["new", *["reused"] * 4]
+    assert server.connections == 1
+    assert all(row.sent_ns >= row.due_ns for row in seen)
+    assert [row.due_ns for row in seen] == going.scheduled[:5]
+    assert all(later.due_ns >= row.closed_ns + 5 * NS_PER_MS for row, later in zip(seen, seen[1:], strict=False))
+    assert all(row.data == OK for row in seen)
+
+
+async def test_a_connection_that_will_be_idle_too_long_is_not_used_again():
+    """Servers close after 5 s of silence; a request that crosses that would meet a dead socket."""
+    server = Scripted(ok)
+    async with phase(server, idle_reuse_s=0.004) as going:  # the tool delay of 5 ms is longer
+        seen = await rows(going, 4)
+    assert [row.connection for row in seen] == ["new"] * 4
+    assert [row.failure for row in seen] == [""] * 4
+    assert server.connections >= 4
+
+
+async def test_a_connection_that_the_server_closes_while_idle_costs_nothing():
+    server = Scripted(ok_and_close)
+    async with phase(server, delay_ms=60) as going:
+        seen = await rows(going, 3)
+    assert {row.failure for row in seen} == {""}
+    assert {row.connection for row in seen} <= {"new", "redialled"}, "redialled where the goodbye was late"
+
+
+async def test_a_reused_connection_that_dies_unanswered_is_dialled_again_once_and_the_clock_runs_on():
+    server = Scripted(ok, die, ok)
+    async with phase(server) as going:
+        first, second = await rows(going, 2)
+    assert (first.connection, second.connection) == ("new", "redialled")
+    assert (first.failure, second.failure) == ("", "")
+    assert server.requests == 3
+    assert second.sent_ns - second.due_ns < second.closed_ns - second.due_ns, "sent is that of the first try"
+    assert second.data == OK
+
+
+@pytest.mark.parametrize(
+    ("answers", "failing", "requests", "how"),
+    [
+        ([die], 0, 1, "new"),  # a fresh connection: nothing explains it but the server
+        ([ok, die, die], 1, 3, "redialled"),  # once, not for ever
+        ([ok, begin_and_die], 1, 2, "reused"),  # it had begun to answer: asking again would be a second answer
+        ([ok, die, begin_and_die], 1, 3, "redialled"),
+    ],
+)
+async def test_what_is_not_redialled(answers: list[Answer], failing: int, requests: int, how: str):
+    server = Scripted(*answers)
+    async with phase(server) as going:
+        row = (await rows(going, failing + 1))[failing]
+        assert (row.failure, row.connection) == ("reset", how)
+        assert server.requests == requests
+        assert going.lane.turn is not None
+        assert going.lane.turn.due_ns >= row.closed_ns + FAILURE_PAUSE_NS, "after a failure the agent pauses"
+
+
+async def test_a_refusal_is_an_answer_and_the_agent_pauses_after_it():
+    async with phase(Scripted(refuse)) as going:
+        (row,) = await rows(going, 1)
+        assert row.failure == ""  # judged by status where rows are decoded
+        assert row.data.startswith(b"HTTP/1.1 500")
+        assert going.lane.turn is not None
+        assert going.lane.turn.due_ns >= row.closed_ns + FAILURE_PAUSE_NS
+
+
+async def test_nobody_listens():
+    listening = await asyncio.start_server(Scripted(ok).one, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    listening.close()
+    await listening.wait_closed()
+    going = OnePhase(resolve(f"http://127.0.0.1:{port}/v1"), NS_PER_S, NS_PER_MS)
+    going.lane.start()
+    (row,) = await rows(going, 1)
+    going.end()
+    assert (row.failure, row.detail, row.sent_ns, row.connection) == ("connect", "Connection refused", None, "")
+    assert going.scheduled[1] >= row.closed_ns + FAILURE_PAUSE_NS
+    assert going.rows.empty(), "the turn that waits for its time is forgotten, not failed"
+
+
+@pytest.mark.parametrize("failure", ["timeout", "aborted"])
+async def test_a_turn_in_flight_that_is_given_up_keeps_what_came(failure: str):
+    async with phase(Scripted(ok, begin_and_hang)) as going:
+        await rows(going, 1)
+        lane = going.lane
+        while not (lane.in_flight and lane._conn is not None and lane._conn.chunks):
+            await asyncio.sleep(0)
+        assert lane.overdue_since_ns == lane.turn.due_ns
+        if failure == "aborted":
+            going.end()
+        else:
+            lane.give_up("timeout", "too long")
+        (row,) = await rows(going, 1)
+        assert row.failure == failure
+        assert row.data == OK[:-1]
+        assert (lane.turn is None) == (failure == "aborted"), "after a timeout the agent goes on"
+        if failure == "timeout":
+            assert lane.turn.due_ns >= row.closed_ns + FAILURE_PAUSE_NS
+            assert lane.overdue_since_ns is None
+
+
+async def test_the_end_of_a_phase_forgets_a_turn_that_is_not_due():
+    async with phase(Scripted(ok), delay_ms=60_000) as going:
+        await rows(going, 1)
+        going.end()
+        assert going.rows.empty()
+        assert going.lane.turn is None
