@@ -60,7 +60,7 @@ def of_phase(phase: Phase, reader_us: float) -> Cost:
 def reader_us(agents: int, seconds: float, request_bytes: int, *options: str) -> float:
     """CPU microseconds per event of the reader in C, on the worker's core."""
     with running(*options, core=SERVER_CORE) as mock, pinned(WORKER_CORE):
-        command = [compiled("raw_reader.c"), str(mock.port), str(agents), f"{seconds:g}", str(request_bytes)]
+        command = [str(compiled("raw_reader.c")), str(mock.port), str(agents), f"{seconds:g}", str(request_bytes)]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0])
 
 

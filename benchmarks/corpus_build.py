@@ -1,6 +1,6 @@
 """Time and memory of generating trajectories: text alone, then with writing, re-reading and counting the set.
 
-    python benchmarks/corpus_build.py [--profile agentperf] [--count 1000] [--tokenizer estimate]
+    python -m benchmarks.corpus_build [--profile agentperf] [--count 1000] [--tokenizer estimate]
 
 Prints MB of text (contents and call arguments) per second, by the wall clock and by CPU time (a shared machine slows the first), and the
 peak resident size of this process.
@@ -13,6 +13,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from openagentperf.corpus.profiles import PROFILES
@@ -36,12 +37,12 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.corpus_build", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", choices=sorted(PROFILES), default="agentperf")
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--tokenizer", choices=["estimate", *VOCABULARIES], default="estimate")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     count_tokens = counter(given.tokenizer)
     print(f"{given.count} trajectories of {given.profile}, tokens by {given.tokenizer}")
     print(f"before: peak {peak_mb():.0f} MB")

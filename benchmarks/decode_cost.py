@@ -1,6 +1,6 @@
 """What decoding one finished turn costs, in microseconds per event. Decoding runs after the stream closed, never inside it.
 
-    python benchmarks/decode_cost.py [--events 6000] [--repeats 15]
+    python -m benchmarks.decode_cost [--events 6000] [--repeats 15]
 
 Prints, for one event per read and for ten: the whole of `wire.chat.decode`, and each layer alone. Best of the repeats: on a
 shared machine every other number measures the neighbours.
@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from openagentperf.records.turns import RawTurn
 from openagentperf.wire import http, sse
@@ -49,11 +49,11 @@ def best_us(work: Callable[[], object], events: int, repeats: int) -> float:
     return min(spans) / events / 1_000
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.decode_cost", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=6_000)
     parser.add_argument("--repeats", type=int, default=15)
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     print(f"{given.events} events of {len(EVENT) + 2} bytes; us per event, best of {given.repeats}")
     print(f"{'line end':>9} {'events/read':>12} {'decode':>8} {'http':>8} {'sse':>8} {'chunks':>8}")
     for name, eol in (("LF", b"\n"), ("CRLF", b"\r\n"), ("CR", b"\r")):

@@ -17,6 +17,7 @@ report are compared on the same system:
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -143,7 +144,10 @@ SYSTEMS = (
 )
 
 
-def main(runs: int = 400) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.search_truth", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", type=int, nargs="?", default=400)
+    runs = parser.parse_args(argv).runs
     print(
         f"{RIGOR.certify_phases} of {RIGOR.certify_phases} certify, resolution {RULES.resolution:.0%}, noise {NOISE:.0%}, ",
         end="",
@@ -152,7 +156,8 @@ def main(runs: int = 400) -> None:
     print("   N* slope noise  method       breaks   mean N     SD     5-95 %     bias  phases")
     for system in SYSTEMS:
         report(system, runs)
+    return 0
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    sys.exit(main())

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
+import pytest
 
 from openagentperf import planfile
+from openagentperf.cli.main import main
 from openagentperf.corpusjobs.store import SET_NAME, write_set
 from openagentperf.plan import Plan
 from openagentperf.records.trajectory import Trajectory
@@ -140,6 +142,13 @@ def call(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> Ended:
         [*before, *COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_S
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
+    """The command line in this process: the same code without the half second of a start."""
+    status = main(arguments)
+    printed = capsys.readouterr()
+    return Ended(status, printed.out, printed.err)
 
 
 @contextmanager

@@ -242,27 +242,27 @@ def closed_loop(config: NodeConfig, agents: int, seed: int, settle_s: float = 2.
     ("holds", "fails", "speed", "ttft_s"),
     [
         (1, 4, 300, 3),
-        (3, 7, 100, 5),
-        (5, 9, 30, 10),
+        (5, 9, 100, 5),
+        (12, 18, 30, 10),
     ],
 )
 def test_the_demo_node_has_a_capacity_for_each_tier(holds: int, fails: int, speed: float, ttft_s: float) -> None:
-    """Bounds one level wider than what four seeds show (2, 4 or 5, and 6 or 7): the search has something to find at each tier."""
+    """Bounds one level wider than what four seeds show (2, 6 or 7, and 14 or 15): the search has something to find at each tier."""
     assert closed_loop(PRESETS["demo"], holds, seed=1).holds(speed, ttft_s)
     assert not closed_loop(PRESETS["demo"], fails, seed=1).holds(speed, ttft_s)
 
 
 def test_the_pool_is_a_cliff() -> None:
-    """With 10 agents instead of 5 the hit rate halves and speed falls by half; in a pool that holds them all, neither happens."""
-    below, above = (closed_loop(PRESETS["demo"], agents, seed=1) for agents in (5, 10))
+    """With 20 agents instead of 12 the hit rate halves and speed falls by half; in a pool that holds them all, neither happens."""
+    below, above = (closed_loop(PRESETS["demo"], agents, seed=1) for agents in (12, 20))
     assert below.hit_rate > 0.8
     assert above.hit_rate < 0.6
     assert above.speed_p25 < 0.6 * below.speed_p25
-    roomy = closed_loop(replace(PRESETS["demo"], blocks=2_000), 10, seed=1)
+    roomy = closed_loop(replace(PRESETS["demo"], blocks=2_000), 20, seed=1)
     assert roomy.hit_rate > 0.8
     assert roomy.speed_p25 > 1.2 * above.speed_p25
 
 
 def test_more_load_never_makes_the_demo_node_pass_again() -> None:
     """Overload must not look fine because the pool keeps the batch small: once 30 tokens/s are missed they stay missed."""
-    assert not any(closed_loop(PRESETS["demo"], agents, seed=1).holds(30, 10) for agents in (9, 12, 16, 32))
+    assert not any(closed_loop(PRESETS["demo"], agents, seed=1).holds(30, 10) for agents in (18, 24, 32, 64))

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from openagentperf import preflight
-from openagentperf.cli.main import main
 from openagentperf.sim.spawn import spawned
-from small_runs import Ended, call, faulty, trajectories, write_corpus, write_plan
+from small_runs import asked, call, faulty, trajectories, write_corpus, write_plan
 
 pytestmark = pytest.mark.e2e
 
@@ -22,13 +21,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_plan(tmp_path)
     return tmp_path
-
-
-def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
-    """The command line in this process: the same code without a second's start."""
-    status = main(arguments)
-    printed = capsys.readouterr()
-    return Ended(status, printed.out, printed.err)
 
 
 def nothing_begun(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,15 +14,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from openagentperf import bench
+from openagentperf.cli.display import display
+from openagentperf.cli.run import _Watch, stops
 from openagentperf.records.progress import Progress
+from openagentperf.records.result import Result
 from openagentperf.records.turns import RawTurn
 from openagentperf.rundir import FrameReader, frame_files
 from small_runs import (
     COMMAND,
-    Ended,
     alive,
     await_that,
     call,
@@ -53,40 +57,78 @@ def events(folder: Path) -> list[str]:
 # -- the program is told to end, or ended ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_an_interrupted_run_ends_whole_and_goes_on_at_its_next_phase(tmp_path: Path, number: signal.Signals):
+def test_an_interrupted_run_ends_whole_and_goes_on_at_its_next_phase(tmp_path: Path):
     write_plan(tmp_path, track="exact", start=2, limit=2, search_turns=10, certify_phases=1)
-    with going(tmp_path, "run", "plan.toml", "--workers", "2") as process:
-        await_that(lambda: len(open_rows(tmp_path)) == 2, "both workers have rows")
+    folder = broken_off(tmp_path, signal.SIGINT, "--workers", "2")
+    before = events(folder)
+    broken = ledger(folder)[-1]
+    rows = [frame for path in frame_files(max((folder / "phases").iterdir())) for frame in FrameReader(path).read()]
+    assert any(isinstance(row, RawTurn) for row in rows), "what the broken phase had measured can be read"
+    read = bench.score(folder)
+    assert (read.exit_code, read.results[0].standing) == (130, "unfinished")
+    goes_on(tmp_path, folder)
+    after = ledger(folder)
+    assert after[len(before) - 1] == broken, "every attempt stands in the ledger"
+    assert after[len(before)]["index"] == broken["index"] + 1, "and the broken one is run again under its own number"
+    assert after[len(before)]["agents"] == broken["agents"]
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path):
+    write_plan(tmp_path, track="exact", start=2, limit=2, search_turns=30)
+    folder = broken_off(tmp_path, signal.SIGTERM, "--workers", "2")
+    assert bench.score(folder).exit_code == 130
+
+
+def broken_off(here: Path, number: signal.Signals, *options: str) -> Path:
+    """A run that was told to end while two workers were at it: how it ends, whatever told it. Returns its folder."""
+    with going(here, "run", "plan.toml", *options) as process:
+        await_that(lambda: len(open_rows(here)) == 2, "both workers have rows")
         started = children(process.pid)
         assert sum("load.worker" in command for command in started.values()) == 2
         assert sum("sim.serve" in command for command in started.values()) == 1
         process.send_signal(number)
         assert process.wait(20) == 130
         await_that(lambda: not any(map(alive, started)), f"the end of {started}")
-    last = said(tmp_path).splitlines()[-1]
+    last = said(here).splitlines()[-1]
     found = re.fullmatch(r"interrupted: the run so far is in (\S+): openagentperf run --resume \1 goes on", last)
-    assert found, said(tmp_path)
-    folder = tmp_path / found[1]
+    assert found, said(here)
+    folder = here / found[1]
     assert not (folder / "result.json").exists()
-    before = events(folder)
-    assert before[-1] == "broken"
-    assert before.count("begun") == before.count("judged") + 1
-    broken = ledger(folder)[-1]
-    rows = [frame for path in frame_files(max((folder / "phases").iterdir())) for frame in FrameReader(path).read()]
-    assert any(isinstance(row, RawTurn) for row in rows), "what the broken phase had measured can be read"
-    read = call(tmp_path, "score", found[1])
-    assert (read.status, "unfinished" in read.out) == (130, True), read.err
-    assert f"openagentperf run --resume {found[1]}" in read.out
-    again = call(tmp_path, "run", "--resume", found[1])
+    assert events(folder)[-1] == "broken"
+    assert events(folder).count("begun") == events(folder).count("judged") + 1
+    return folder
+
+
+def goes_on(here: Path, folder: Path) -> None:
+    """Whatever broke a run off is over: it goes on to its end, and its result follows from its rows."""
+    again = call(here, "run", "--resume", str(folder))
     assert again.status == 0, again.err
-    assert ledger(folder)[: len(before)][-1] == broken, "every attempt stands in the ledger"
-    assert ledger(folder)[len(before)]["index"] == broken["index"] + 1, (
-        "the broken phase is run again under a number of its own"
-    )
-    assert ledger(folder)[len(before)]["agents"] == broken["agents"]
     assert events(folder)[-1] == "finished"
-    assert call(tmp_path, "score", found[1]).status == 0
+    stored = (folder / "result.json").read_bytes()
+    assert msgspec.json.decode(stored, type=Result) == bench.score(folder)
+
+
+class _Swallows:
+    """Is told to end where Python cannot raise: in a destructor."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):  # the handler runs between two bytecodes
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_swallows_is_remembered():
+    """The destructor's KeyboardInterrupt is printed and forgotten; the run must end all the same."""
+    before = signal.getsignal(signal.SIGTERM)
+    with stops() as stopped, display(plain=True, stream=io.StringIO()) as shown:
+        watch = _Watch(shown, None, stopped)
+        watch(Progress(stage="preparing"))
+        _Swallows()
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            watch(Progress(stage="measure"))
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_killed_run_leaves_nobody_behind_and_goes_on(tmp_path: Path):
@@ -101,8 +143,7 @@ def test_a_killed_run_leaves_nobody_behind_and_goes_on(tmp_path: Path):
         await_that(lambda: not any(map(alive, started)), f"the end of {started}")
     folder = next(tmp_path.glob("runs/2*"))
     assert events(folder)[-1] == "begun"
-    again = call(tmp_path, "run", "--resume", str(folder))
-    assert again.status == 0, again.err
+    goes_on(tmp_path, folder)
     assert events(folder).count("begun") == events(folder).count("judged") + 1
 
 
@@ -191,15 +232,6 @@ def with_files_up_to(limit_bytes: int) -> tuple[str, ...]:
     return (sys.executable, "-c", _WITH_A_LIMIT, str(limit_bytes))
 
 
-def goes_on(folder: Path, run: str) -> Ended:
-    """The rest of a run whose disk has room again."""
-    again = call(folder, "run", "--resume", run)
-    assert again.status == 0, again.err
-    assert events(folder / run)[-1] == "finished"
-    assert call(folder, "score", run).status == 0
-    return again
-
-
 def test_a_corpus_that_cannot_be_written_stops_before_anything_is_begun(tmp_path: Path):
     write_plan(tmp_path, track="exact")
     ended = call(tmp_path, "run", "plan.toml", before=with_files_up_to(4096))
@@ -213,9 +245,9 @@ def test_a_corpus_that_cannot_be_written_stops_before_anything_is_begun(tmp_path
 
 
 def test_rows_that_cannot_be_written_break_the_phase_off_and_nothing_before_is_lost(tmp_path: Path):
-    """The first phase fits; one that needs 45 rows of 3 KB does not fit in 70 KB."""
-    write_plan(tmp_path, track="exact", limit=1, certify_phases=1, certify_turns=45, limit_s=20)
-    ended = call(tmp_path, "run", "plan.toml", before=with_files_up_to(70_000))
+    """The first phase fits; one that needs 30 rows of 2.8 KB does not fit in 60 KB."""
+    write_plan(tmp_path, track="exact", limit=1, certify_phases=1, certify_turns=30, limit_s=20)
+    ended = call(tmp_path, "run", "plan.toml", before=with_files_up_to(60_000))
     assert ended.status == 5
     folder = tmp_path / ended.folder
     assert re.match(r"runs/\S+/phases/001-n0001/rows-w0.frames: the disk is full \(File too large\)", ended.sentence)
@@ -223,8 +255,8 @@ def test_rows_that_cannot_be_written_break_the_phase_off_and_nothing_before_is_l
     assert events(folder)[-1] == "broken"
     frames = list(FrameReader(folder / "phases/001-n0001/rows-w0.frames").read())
     assert len(frames) > 10, "up to the last whole row"
-    assert call(tmp_path, "score", ended.folder).status == 130
-    goes_on(tmp_path, ended.folder)
+    assert bench.score(folder).exit_code == 130
+    goes_on(tmp_path, folder)
 
 
 @pytest.fixture
@@ -242,20 +274,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_breaks_the_phase_off_and_the_run_goes_on_with_room(tmp_path: Path, small_disk: Path):
-    write_plan(tmp_path, track="exact", limit=1, certify_phases=1, certify_turns=45, limit_s=20)
+    write_plan(tmp_path, track="exact", limit=1, certify_phases=1, certify_turns=30, limit_s=20)
     ballast = small_disk / "ballast"
-    ballast.write_bytes(
-        b"x" * (900 << 10)
-    )  # leaves 124 KB: 70 for the corpus and the first phase; the second needs 130
+    ballast.write_bytes(b"x" * (884 << 10))  # leaves 140 KB: 60 after the first phase, and the second needs 84
     ended = call(tmp_path, "run", "plan.toml", "--out", str(small_disk / "runs"))
     assert ended.status == 5
     assert "the disk is full (No space left on device)" in ended.sentence
     assert "free space" in ended.sentence
     folder = Path(ended.folder)
     assert verdicts(folder)[:1] == [(1, "pass")]
-    assert call(tmp_path, "score", ended.folder).status == 130
+    assert bench.score(folder).exit_code == 130
     ballast.unlink()
-    goes_on(tmp_path, ended.folder)
+    goes_on(tmp_path, folder)
 
 
 def test_a_folder_that_is_a_file_is_said_in_a_sentence(tmp_path: Path):

@@ -22,6 +22,7 @@ from openagentperf.records.progress import Progress
 from openagentperf.sim.spawn import spawned
 from small_runs import (
     Ended,
+    asked,
     call,
     faulty,
     ledger,
@@ -157,11 +158,10 @@ def test_a_storm_of_refusals_is_counted_row_by_row(tmp_path: Path, mode: str, st
     assert gaps_ns.min() >= 1_000_000_000, "a refused agent comes again after a second, not at once"
 
 
-@pytest.mark.parametrize("mode", ["never-ends", "stall"])
-def test_a_stream_that_never_ends_is_a_failed_turn_and_the_run_ends(tmp_path: Path, mode: str):
+def test_a_stream_that_never_ends_is_a_failed_turn_and_the_run_ends(tmp_path: Path):
     """Turns are given up after TTFT limit + max_tokens / speed limit = at most 0.3 + 16 / 40 = 0.7 s."""
     write_plan(tmp_path, limit=1, ttft_s=0.3, output_speed=40, search_turns=1)
-    with faulty(mode, "--after", "12") as url:
+    with faulty("never-ends", "--after", "12") as url:
         ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
     assert ended.status == 3, ended.err
     rows = turns(tmp_path / ended.folder)
@@ -201,7 +201,7 @@ def test_a_server_that_dies_ends_the_run_as_what_it_is_and_the_run_can_go_on(tmp
     assert not (folder / "result.json").exists()
     assert verdicts(folder) == [(1, "fail")]
     assert {"reset", "connect"} <= set(turns(folder)["failure"])
-    assert call(tmp_path, "score", ended.folder).status == 3, "what was measured can be read"
+    assert bench.score(folder).exit_code == 3, "what was measured can be read"
     port = url.rpartition(":")[2].removesuffix("/v1")
     with faulty("ok", "--port", port):
         again = call(tmp_path, "run", "--resume", ended.folder)
@@ -273,9 +273,11 @@ def test_a_server_without_limits_ends_at_the_search_s_own_limit(easy_run: tuple[
     assert verdicts(folder) == [(level, "pass") for level in (1, 2, 2, 2, 2)]
 
 
-def test_the_result_follows_from_its_rows_to_the_last_bit(easy_run: tuple[Path, Ended]):
+def test_the_result_follows_from_its_rows_to_the_last_bit(
+    easy_run: tuple[Path, Ended], capsys: pytest.CaptureFixture[str]
+):
     folder, _ = easy_run
-    ended = call(folder.parent, "score", str(folder))
+    ended = asked(capsys, "score", str(folder))
     assert (ended.status, ended.err) == (0, f"identical to {folder}/result.json\n")
 
 
@@ -295,8 +297,9 @@ def one_failure_more(rows: pl.DataFrame, at: int) -> pl.DataFrame:
 
 @pytest.mark.parametrize("tamper", [one_token_more, one_row_forgotten, one_failure_more])
 def test_one_row_changed_is_a_result_that_differs(
-    easy_run: tuple[Path, Ended], tmp_path: Path, tamper: Callable[[pl.DataFrame, int], pl.DataFrame]
-):
+    easy_run: tuple[Path, Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    tamper: Callable[[pl.DataFrame, int], pl.DataFrame],
+):  # fmt: skip
     folder = tmp_path / "run"
     shutil.copytree(easy_run[0], folder)
     phase = max((folder / "phases").iterdir())
@@ -304,7 +307,7 @@ def test_one_row_changed_is_a_result_that_differs(
     rows = pl.read_parquet(phase / "turns.parquet")
     measured = int((rows["due_ns"] < opens_ns).sum())  # rows are in order of due: this is the first measured one
     tamper(rows, measured).write_parquet(phase / "turns.parquet")
-    ended = call(tmp_path, "score", str(folder))
+    ended = asked(capsys, "score", str(folder))
     assert ended.status == 1, ended.err
     assert f"DIFFERENT from {folder}/result.json" in ended.err
     assert re.search(r"\$\.phases\[4\]\.\w+: result.json has .*, the rows give ", ended.err)
@@ -312,13 +315,13 @@ def test_one_row_changed_is_a_result_that_differs(
 
 @pytest.mark.parametrize("name", ["turns.parquet", "client.parquet", "phase.json"])
 def test_a_phase_with_a_broken_file_is_named_and_nothing_is_guessed(
-    easy_run: tuple[Path, Ended], tmp_path: Path, name: str
+    easy_run: tuple[Path, Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ):
     folder = tmp_path / "run"
     shutil.copytree(easy_run[0], folder)
     path = max(folder.glob(f"phases/*/{name}"))
     path.write_bytes(path.read_bytes()[:40])
-    ended = call(tmp_path, "score", str(folder))
+    ended = asked(capsys, "score", str(folder))
     assert ended.status == 5
     assert str(path) in ended.sentence
     assert ended.sentence.endswith("restore the run folder")

@@ -66,14 +66,14 @@ def step_ns(config: NodeConfig, batch: int, kv_tokens: int, prefill_tokens: int)
 
 PRESETS: dict[str, NodeConfig] = {
     "demo": NodeConfig(
-        blocks=132,
+        blocks=310,
         max_batch=64,
         max_model_len=8_192,
-        chunk_tokens=640,
+        chunk_tokens=448,
         base_ns=200_000,
-        per_sequence_ns=1_000_000,
-        per_kv_token_ns=60.0,
-        per_prefill_token_ns=170_000.0,
+        per_sequence_ns=1_050_000,
+        per_kv_token_ns=30.0,
+        per_prefill_token_ns=80_000.0,
     ),
     "fast": NodeConfig(
         blocks=65_536,
@@ -86,12 +86,12 @@ PRESETS: dict[str, NodeConfig] = {
         per_prefill_token_ns=0.0,
     ),
 }
-"""`demo` is tuned to the `demo` corpus: about 2 agents at 300 tokens/s, 4 at 100, 6 at 30, and a cliff behind the last.
+"""`demo` is tuned to the `demo` corpus: about 2 agents at 300 tokens/s, 6 at 100, 14 at 30, and a cliff behind the last.
 
-So small because a search must end in 200 s on two cores: every level above the capacity costs a phase, an overloaded one its
-whole limit.
-A full prefill chunk takes 640 x 170 us = 109 ms. Once the 132 blocks (8,448 tokens) no longer hold everybody's prefix, most steps carry
-one, so decode falls below 30 tokens/s whatever the batch. With cheap chunks it would not fall: the pool then limits the batch, few
-sequences decode fast while the rest wait, and a speed limit alone calls the overload fine (a first draft passed 30 tokens/s at 32 agents).
+The cliff lies just below 16 so that the ramp ends there, and high enough that a few seconds of any level hold 67 turns: a whole quick
+search must end in 200 s. A full prefill chunk takes 448 x 80 us = 36 ms. Once the 310 blocks (19,840 tokens) no longer hold everybody's
+prefix, most steps carry one, so decode falls below 30 tokens/s whatever the batch. With cheap chunks it would not fall: the pool then
+limits the batch, few sequences decode fast while the rest wait, and a speed limit alone calls the overload fine (a first draft passed
+30 tokens/s at 32 agents).
 `fast` gives every sequence a token each 10 ms whatever the load: a target to measure the load generator by.
 """
