@@ -77,7 +77,7 @@ def _meaning(result: Result) -> str:
             "Not even one agent is served within the limits of any tier." if unmet
             else "No capacity is established; every attempt and its reason stand in ledger.jsonl."
         )  # fmt: skip
-    limits = f"a quarter of all turns at most ran below {found.output_speed:g} tokens/s and 95 % began within {found.ttft_s:g} s"
+    limits = f"at most a quarter of all turns ran below {found.output_speed:g} tokens/s and 95 % began within {found.ttft_s:g} s"
     if found.standing == "at_least":
         return f"At tier {found.tier}, {found.agents} agents at once still passed, and no more were tried: {limits}."
     return (
