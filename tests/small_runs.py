@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +20,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from openagentperf import planfile
+from openagentperf import bench, planfile
 from openagentperf.cli.main import main
 from openagentperf.corpusjobs.store import SET_NAME, write_set
 from openagentperf.plan import Plan
@@ -108,6 +111,22 @@ def plan(folder: Path, url: str, **wish: Any) -> Plan:
 def faulty(mode: str, *args: str) -> Any:
     """A server with a fault, as a context manager that yields its URL."""
     return spawned("openagentperf.sim.faulty", "--mode", mode, *QUICK, *args)
+
+
+@functools.cache
+def after_preflight(track: str = "natural") -> tuple[str, str]:
+    """Options of sim.faulty that spare a preflight and the first turn of the load's ramp.
+
+    Counted, not known: how many requests a preflight takes is its own business, and one fewer here would fail it.
+    """
+    with tempfile.TemporaryDirectory() as name, faulty("ok") as url:
+        folder = Path(name)
+        assert all(check.ok for check in bench.preflight_report(plan(folder, url, track=track), folder / "runs"))
+        connection = HTTPConnection(url.split("/")[2])
+        connection.request("GET", "/chats")
+        asked = int(connection.getresponse().read())
+        connection.close()
+    return "--after", str(asked + 1)
 
 
 # -- the command line as a user's process ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import msgspec
 from openagentperf.client.endpoint import resolve, tls_context
 from openagentperf.client.unreachable import complaint
 from openagentperf.corpus.layout import Compiled
+from openagentperf.corpus.longest import candidates, size_bytes
 from openagentperf.errors import EndpointError
 from openagentperf.load.probe import Probe
 from openagentperf.plan import Endpoint, Plan
@@ -34,6 +35,10 @@ _EOS_PROMPT = b'[{"role":"user","content":"Reply with exactly the word: hi"}]'
 
 _WHOLE = 0.6
 """Of the tokens that the ratio of a short turn foretells for the longest. Code of another language moves a ratio by 20 %, not by 40."""
+
+
+_LONG_TURNS = 6
+"""How many are really sent, each of another trajectory: by the corpus's count one is the longest, by the server's another."""
 
 
 class _Model(msgspec.Struct):
@@ -58,6 +63,8 @@ class _Preflight:
         self._endpoint, self._headers, self._plan, self._corpus, self._order = endpoint, headers, plan, corpus, order
         self._checks: list[Check] = []
         self._facts = ServerFacts(model=endpoint.model)
+        self._tokens_a_byte = 0.0
+        """The most that any text was read as."""
 
     def _say(self, name: str, status: str, found: str, needed: str = "", fix: str = "") -> bool:
         check = Check(name=name, status=status, found=found, needed=needed, fix=fix)  # type: ignore[arg-type]
@@ -137,6 +144,9 @@ class _Preflight:
             case "http" if row.status in (401, 403):
                 fix = "name the variable that holds the key with --api-key-env"
                 return self._say("streaming", "failed", row.detail, "a valid key", fix)
+            case "http" if "tool" in row.detail:
+                fix = "let it accept tools (vLLM: --enable-auto-tool-choice --tool-call-parser NAME)"
+                return self._say("streaming", "failed", row.detail, "a server that takes tool definitions", fix)
             case "http" if row.status == 422 or "ignore_eos" in row.detail:
                 fix = "use --track natural, or an engine that knows ignore_eos (vLLM, SGLang, llama.cpp, TensorRT-LLM)"
                 return self._say("streaming", "failed", row.detail, "a request it understands", fix)
@@ -182,8 +192,7 @@ class _Preflight:
 
     async def _longest_fits(self) -> bool:
         """Really sent: token counts of two tokenizers are never equal, and a gateway may have a limit of its own."""
-        turn = self._longest()
-        assert turn is not None
+        turn, *others = candidates(self._corpus, _LONG_TURNS)
         context = self._facts.context_tokens
         if context and self._estimate(turn) > 1.1 * context:
             return await self._too_long()
@@ -196,7 +205,15 @@ class _Preflight:
             return self._say(
                 "context", "failed", found, "an answer", "see the server's log; a proxy may limit body sizes"
             )
-        return await self._whole_prompt_counted(turn, replay, row.request_bytes)
+        if not await self._whole_prompt_counted(turn, replay, row.request_bytes):
+            return False
+        counted = self._checks[-1]
+        for other in others:
+            bad, _ = await self._too_much(other)
+            if bad:
+                self._checks.remove(counted)
+                return await self._too_long(bad)
+        return True
 
     async def _whole_prompt_counted(self, turn: tuple[int, int], replay: int, request_bytes: int) -> bool:
         """A server that cuts long prompts without a word (a context window set too small) would be fast and wrong."""
@@ -221,34 +238,54 @@ class _Preflight:
         slot = self._corpus.slot(*at)
         return int(slot.input_tokens * self._facts.token_ratio) + slot.output_tokens
 
+    async def _too_much(self, at: tuple[int, int]) -> tuple[str, float]:
+        """Why a turn does not fit, "" where it does; and the server's prompt tokens / the corpus's, guessed where it does not say."""
+        slot, context, replay = self._corpus.slot(*at), self._facts.context_tokens, self._probe.fresh()
+        row = await self._turn(at, replay=replay, count_only=True)
+        in_bytes = size_bytes(self._corpus, at)
+        if row.prompt_tokens:
+            self._tokens_a_byte = max(self._tokens_a_byte, row.prompt_tokens / in_bytes)
+        ratio = (row.prompt_tokens or max(context, self._tokens_a_byte * in_bytes)) / max(1, slot.input_tokens)
+        if row.failure != "overflow" and self._plan.workload.track == "natural":
+            row = await self._turn(
+                at, replay=replay, first_read=True
+            )  # with the room for its answer that the load will ask for
+        if row.failure == "overflow":
+            return row.detail, ratio
+        wanted = (row.prompt_tokens or 0) + slot.output_tokens
+        if self._plan.workload.track == "exact" and row.prompt_tokens and 0 < context < wanted:
+            return f"{row.prompt_tokens:,} prompt tokens, and {slot.output_tokens:,} are to be generated", ratio
+        return "", ratio
+
     async def _too_long(self, detail: str = "") -> bool:
-        longest, context = self._longest(), self._facts.context_tokens
-        assert longest is not None
+        longest, context = candidates(self._corpus, 1)[0], self._facts.context_tokens
         found = f"the context is {context:,} tokens" if context else "the context is too short"
         found += f" (the server says: {detail})" if detail else ""
-        needed = f"about {self._estimate(longest):,} tokens, the corpus's longest turn by this server's count"
+        estimate = self._estimate(longest)
+        needed = f"about {estimate:,} tokens, the corpus's longest turn by this server's count"
+        if estimate <= context:  # it was another turn, of a text that this server counts higher
+            needed = "room for every turn of the corpus"
         fits = await self._fitting(context) if context else 0
         fix = f"cut the corpus with --max-context {fits}" if fits >= 256 else "cut the corpus with --max-context"
         return self._say("context", "failed", found, needed, f"{fix}, or serve a longer context")
 
     async def _fitting(self, context: int) -> int:
-        """A --max-context whose longest turn this server takes, found by asking; 0 where four cuts did not do.
+        """A --max-context with which the corpus fits, found by asking; 0 where five cuts did not do.
 
-        The ratio of a short first turn is not that of a long one: with 1.40 of the first, where the longest had 1.75, the advice was a
+        The ratio of one turn is not that of another: with 1.40 of a short first turn, where the longest had 1.75, the advice was a
         length that failed again.
         """
         ratio = max(self._facts.token_ratio, 0.01)
-        for _ in range(4):
+        for _ in range(5):
             fits = int(0.95 * context / ratio)
-            turn = self._longest(fits)
-            if turn is None:
-                return 0
-            slot = self._corpus.slot(*turn)
-            row = await self._turn(turn, replay=self._probe.fresh(), count_only=True)
-            if row.prompt_tokens and row.prompt_tokens + slot.output_tokens <= context:
-                return fits
-            told = row.prompt_tokens / max(1, slot.input_tokens) if row.prompt_tokens else 0.0
-            ratio = max(told, 1.15 * ratio)
+            turns = candidates(self._corpus, _LONG_TURNS, fits)
+            for at in turns:
+                bad, told = await self._too_much(at)
+                if bad:
+                    ratio = max(told, 1.1 * ratio)
+                    break
+            else:
+                return fits if turns else 0
         return 0
 
     async def _cache(self) -> bool:
@@ -301,15 +338,6 @@ class _Preflight:
         corpus = self._corpus
         trajectory = min(range(corpus.trajectories), key=lambda t: corpus.slot(t, 0).output_tokens)
         return trajectory, 0
-
-    def _longest(self, limit: int | None = None) -> tuple[int, int] | None:
-        """The turn with the most tokens, input and output, by the corpus's count; of those with at most `limit`. None: all are longer."""
-        turns = (self._corpus.locate(i) for i in range(self._corpus.total_turns))
-        return max((at for at in turns if limit is None or self._size(at) <= limit), key=self._size, default=None)
-
-    def _size(self, at: tuple[int, int]) -> int:
-        slot = self._corpus.slot(*at)
-        return slot.input_tokens + slot.output_tokens
 
     async def _turn(
         self, at: tuple[int, int], *, replay: int, first_read: bool = False, count_only: bool = False

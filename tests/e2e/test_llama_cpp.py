@@ -21,10 +21,11 @@ import tomli_w
 from engines.llama_server import MODEL, llama_server, missing
 from openagentperf import bench, planfile
 from openagentperf.cli.main import main
-from openagentperf.corpusjobs.store import read_set
+from openagentperf.corpusjobs.store import read_set, write_set
 from openagentperf.records.phase import Judged
 from openagentperf.records.progress import Progress
 from openagentperf.records.result import Result
+from openagentperf.records.trajectory import Trajectory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
@@ -127,25 +128,40 @@ def test_preflight_finds_nothing_to_object_to(url: str, tmp_path: Path):
     assert "ignore_eos" in found["eos control"]
 
 
+def counted_higher(trajectory: Trajectory) -> Trajectory:
+    """Its first five turns with three times their tokens, as a recording of another tokenizer may count them."""
+    turns = (msgspec.structs.replace(turn, input_tokens=3 * turn.input_tokens) for turn in trajectory.turns[:5])
+    return msgspec.structs.replace(trajectory, turns=tuple(turns))
+
+
+@pytest.mark.parametrize("one_counted_higher", [False, True])
 def test_a_context_too_small_is_found_before_load_and_the_fix_is_one(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    one_counted_higher: bool,
 ):
-    """What preflight advises is done; the second time it must hold."""
+    """What preflight advises is done; the second time it must hold. Also where another turn is the longest by the server's count."""
     monkeypatch.chdir(tmp_path)
+    sessions = list(read_set(SESSIONS, []))
+    if one_counted_higher:
+        sessions = [counted_higher(sessions[0]), sessions[1]]
+    write_set(tmp_path / "set", sessions)
     with llama_server(model, tmp_path / "log", slots=1, slot_tokens=4096) as url:
-        path = tmp_path / "plan.toml"
-        path.write_text(tomli_w.dumps(plan(url)))
-        status = main(["preflight", str(path), "--json"])
+        table = plan(url)
+        table["workload"]["corpus"] = "set"
+        Path("plan.toml").write_text(tomli_w.dumps(table))
+        status = main(["preflight", "plan.toml", "--json"])
         refused = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
         assert status == 5
         assert refused["context"]["status"] == "failed"
-        assert "4,096" in refused["context"]["found"] + refused["context"]["needed"]
-        advice = refused["context"]["fix"]
-        assert "--max-context " in advice
-        advised = advice.split("--max-context ")[1].split(",")[0]
-        status = main(["preflight", str(path), "--max-context", advised, "--json"])
+        assert "4,096" in refused["context"]["found"]
+        advised = refused["context"]["fix"].partition("--max-context ")[2].partition(",")[0]
+        assert advised.isdecimal(), refused["context"]
+        status = main(["preflight", "plan.toml", "--max-context", advised, "--json"])
         checks = json.loads(capsys.readouterr().out)["checks"]
-        assert (status, [check["name"] for check in checks if check["status"] != "ok"]) == (0, [])
+        assert (status, [check for check in checks if check["status"] != "ok"]) == (0, [])
 
 
 def test_the_capacity_ends_where_agents_outnumber_slots(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -22,6 +22,7 @@ from openagentperf.records.progress import Progress
 from openagentperf.sim.spawn import spawned
 from small_runs import (
     Ended,
+    after_preflight,
     asked,
     call,
     faulty,
@@ -104,7 +105,7 @@ def test_a_client_that_falls_behind_makes_the_phase_invalid_not_slow(tmp_path: P
 
 def test_a_server_that_falls_behind_makes_the_phase_fail_not_invalid(tmp_path: Path):
     """One request at a time at 50 ms each: twelve agents wait about 0.6 s for their turn, and 0.2 s is asked for."""
-    with faulty("slow", "--service-ms", "50", "--after", "12") as url:
+    with faulty("slow", "--service-ms", "50", *after_preflight()) as url:
         folder = first_phase(tmp_path, url, start=12, limit=12, ttft_s=0.2, search_turns=20)
     assert verdicts(folder)[0] == (12, "fail")
     assert re.search(r"TTFT P95 is [\d.]+ s, at most 0.2 s is needed", reasons(folder))
@@ -112,7 +113,7 @@ def test_a_server_that_falls_behind_makes_the_phase_fail_not_invalid(tmp_path: P
 
 def test_a_server_so_far_behind_that_few_turns_complete_has_failed_too(tmp_path: Path):
     """1 s a request: of the 50 turns asked for, about 3 complete before the limit. Too little data must not excuse it."""
-    with faulty("slow", "--service-ms", "1000", "--after", "12") as url:
+    with faulty("slow", "--service-ms", "1000", *after_preflight()) as url:
         folder = first_phase(tmp_path, url, start=12, limit=12, ttft_s=0.5, search_turns=50, limit_s=4)
     assert verdicts(folder)[0] == (12, "fail")
     assert "few turns completed" in reasons(folder)
@@ -120,12 +121,14 @@ def test_a_server_so_far_behind_that_few_turns_complete_has_failed_too(tmp_path:
 
 
 def test_the_simulated_node_beyond_its_batch_fails_and_is_not_invalid(tmp_path: Path):
-    """The embedded target has room for some tens of sequences; 120 agents without pauses wait for each other."""
+    """The embedded target has room for some tens of sequences; 120 agents without pauses wait for each other.
+
+    They share two cores with it, so this client may be late by 0.9 s: whether it was is another test's question."""
     write_corpus(tmp_path, trajectories(count=20, delay_ms=5, words=1600))
     with spawned("openagentperf.sim.serve") as url:
         folder = first_phase(
             tmp_path, url, track="exact", start=120, limit=120, ttft_s=0.3, output_speed=20, spawn_per_s=200, limit_s=8,
-            search_turns=100,
+            search_turns=100, client_error=3,
         )  # fmt: skip
     assert verdicts(folder)[0] == (120, "fail"), reasons(folder)
 
@@ -138,8 +141,8 @@ def test_the_simulated_node_beyond_its_batch_fails_and_is_not_invalid(tmp_path: 
     [("storm500", 500, "HTTP 500: EngineCore encountered an issue."), ("http429", 429, "HTTP 429: Rate limit reached")],
 )
 def test_a_storm_of_refusals_is_counted_row_by_row(tmp_path: Path, mode: str, status: int, words: str):
-    write_plan(tmp_path, limit=1, search_turns=2)
-    with faulty(mode, "--after", "12") as url:
+    write_plan(tmp_path, limit=1, search_turns=3)
+    with faulty(mode, *after_preflight()) as url:
         ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
     assert ended.status == 3, ended.err
     folder = tmp_path / ended.folder
@@ -148,7 +151,11 @@ def test_a_storm_of_refusals_is_counted_row_by_row(tmp_path: Path, mode: str, st
     assert set(refused["status"]) == {status}
     assert refused["detail"].str.contains(words, literal=True).all()
     judged = [line["judged"] for line in ledger(folder) if line["event"] == "judged"]
-    assert judged[0]["failed_turns"] > 0.9 * judged[0]["measured_turns"] > 0
+    window = json.loads(next(folder.glob("phases/*/phase.json")).read_bytes())
+    opens_ns, ends_ns = window["window_start_ns"], window["window_end_ns"]
+    measured = rows.filter(pl.col("due_ns").is_between(opens_ns, ends_ns, closed="left"))
+    assert judged[0]["measured_turns"] == len(measured)
+    assert judged[0]["failed_turns"] == (measured["failure"] == "http").sum() >= 2
     assert judged[0]["ttft_p95_s"] is None, "infinite"
     assert f" http {status}), at most" in reasons(folder)
     # and the person reads it, without opening a file
@@ -161,7 +168,7 @@ def test_a_storm_of_refusals_is_counted_row_by_row(tmp_path: Path, mode: str, st
 def test_a_stream_that_never_ends_is_a_failed_turn_and_the_run_ends(tmp_path: Path):
     """Turns are given up after TTFT limit + max_tokens / speed limit = at most 0.3 + 16 / 40 = 0.7 s."""
     write_plan(tmp_path, limit=1, ttft_s=0.3, output_speed=40, search_turns=1)
-    with faulty("never-ends", "--after", "12") as url:
+    with faulty("never-ends", *after_preflight()) as url:
         ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
     assert ended.status == 3, ended.err
     rows = turns(tmp_path / ended.folder)
@@ -175,7 +182,7 @@ def test_a_stream_that_never_ends_is_a_failed_turn_and_the_run_ends(tmp_path: Pa
 def test_a_phase_that_ends_before_any_answer_does_says_that_the_server_hangs(tmp_path: Path):
     """Patience of 30 + 16 / 1 s, a limit of 3 s: nothing can be said of this server but that it has not answered."""
     write_plan(tmp_path, limit=1, limit_s=3, search="invalid_repeats = 0")
-    with faulty("stall", "--after", "12") as url:
+    with faulty("stall", *after_preflight()) as url:
         ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
     assert ended.status == 4, ended.err
     assert re.search(
@@ -188,7 +195,7 @@ def test_a_phase_that_ends_before_any_answer_does_says_that_the_server_hangs(tmp
 def test_a_server_that_dies_ends_the_run_as_what_it_is_and_the_run_can_go_on(tmp_path: Path):
     """Its last phase counts as it was measured; but no capacity is read from the silence after it."""
     write_plan(tmp_path, limit=2, search_turns=3)
-    with faulty("dies", "--after", "12") as url:
+    with faulty("dies", *after_preflight()) as url:
         ended = call(tmp_path, "run", "plan.toml", "--endpoint", url, "--json")
     assert ended.status == 5
     assert json.loads(ended.out)["error"]["kind"] == "EndpointError"
@@ -244,7 +251,7 @@ def test_connections_that_die_when_used_again_are_redialled_and_counted(tmp_path
 
 def test_a_length_that_is_not_what_was_asked_for_fails_the_turn_on_the_exact_track(tmp_path: Path):
     write_plan(tmp_path, limit=1, track="exact", search_turns=3)
-    with faulty("ignores-eos-not", "--after", "14") as url:
+    with faulty("ignores-eos-not", *after_preflight("exact")) as url:
         ended = call(tmp_path, "run", "plan.toml", "--endpoint", url)
     assert ended.status == 3, ended.err
     rows = turns(tmp_path / ended.folder).filter(pl.col("failure") != "aborted")

@@ -2,6 +2,7 @@
 
     --mode NAME       a key of faults.FAULTS
     --after K         the first K chat requests are answered without fault, so that a preflight passes (storm500 and dies: 10, else 0)
+                      (GET /chats says how many there have been)
     --tokens          length of an answer that may stop by itself (with ignore_eos: exactly max_tokens)
     --ttft-ms, --interval-ms
     --service-ms      mode `slow`: one request at a time, each taking this long; more agents only wait longer
@@ -59,6 +60,8 @@ class FaultyServer:
                 exchange.answer(200, chatapi.models(listed, self._config.max_model_len, 0))
             case "GET", "/health":
                 exchange.answer(200, b"")
+            case "GET", "/chats":
+                exchange.answer(200, b"%d" % self._chats)
             case _:
                 exchange.answer(404, b'{"detail":"Not Found"}')
 
