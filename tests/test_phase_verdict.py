@@ -74,6 +74,18 @@ def test_failures_of_the_server(bad: int, verdict: str) -> None:
     assert ("of 200 measured turns failed (3 http)" in " ".join(first(found).reasons)) == (verdict == "fail")
 
 
+@pytest.mark.parametrize(
+    ("kinds", "advice"),
+    [
+        (["overflow", "overflow", "http"], "cut the corpus to less than the server's context (--max-context)"),
+        (["overflow", "http", "http"], "look at the server's log, or offer fewer agents"),
+    ],
+)
+def test_prompts_too_long_for_the_context_are_not_cured_by_fewer_agents(kinds: list[str], advice: str):
+    rows = spread(197) + [failed(110.0 + i, kind) for i, kind in enumerate(kinds)]
+    assert advice in " ".join(first(judged(rows)).reasons)
+
+
 def test_infinite_percentiles_are_none_in_the_record_and_words_in_the_reason() -> None:
     found = judged(spread(180) + [failed(110.0, "timeout")] * 20)  # 10 % failed: P95 of TTFT is infinite
     assert found.ttft_p95_s is None
