@@ -149,7 +149,8 @@ async def test_a_healthy_connection_carries_one_turn_after_the_other_and_none_is
 async def test_a_connection_that_will_be_idle_too_long_is_not_used_again():
     """Servers close after 5 s of silence; a request that crosses that would meet a dead socket."""
     server = Scripted(ok)
-    async with phase(server, idle_reuse_s=0.004) as going:  # the tool delay of 5 ms is longer
+    # Idleness counts from when the loop saw the end, the delay from when the kernel had it: a loop may be 200 ms behind here.
+    async with phase(server, delay_ms=200, idle_reuse_s=0.0) as going:
         seen = await rows(going, 4)
     assert [row.connection for row in seen] == ["new"] * 4
     assert [row.failure for row in seen] == [""] * 4
