@@ -98,14 +98,6 @@ def _judged(index: int, agents: int, kind: str, verdicts: Sequence[TierVerdict])
         measured_turns=200,
         completed_trajectories=0,
         failed_turns=0,
-        ttft_p50_s=None,
-        ttft_p95_s=None,
-        speed_p25=None,
-        e2e_speed_p25=None,
-        cached_fraction=None,
-        output_tokens_per_s=None,
-        lateness_p99_s=None,
-        read_lag_p99_s=None,
     )
 
 

@@ -189,6 +189,23 @@ def test_phases_far_from_the_boundary_do_not_bend_the_line() -> None:
     assert crossing(far + near[:5], TIER) is None, "five phases near it are too few, whatever lies far away"
 
 
+@pytest.mark.parametrize(
+    ("agents", "failing", "shown"),
+    [
+        (60, 72, True),  # the crossing, 68, lies between what was certified and what failed
+        (60, 64, False),  # wholly above a level that failed: a cliff is no line
+        (72, 80, False),  # wholly below a level that was certified
+        (None, None, True),
+    ],
+)
+def test_an_interval_beside_the_levels_found_is_not_an_estimate(
+    agents: int | None, failing: int | None, shown: bool
+) -> None:
+    phases = on_a_line([60, 64, 66, 70, 72, 80], [0.0] * 6)
+    stands = standing("unfinished" if agents is None else "certified", agents=agents, failing=failing, certifying=())
+    assert (found(history=phases, standings=[stands]).results[0].estimate is not None) == shown
+
+
 def with_speed_limit() -> list[Judged]:
     """TTFT stays far from its limit; P25 speed is 30 tokens/s x 50 / N."""
     return [

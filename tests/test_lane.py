@@ -12,9 +12,10 @@ import pytest
 
 from openagentperf.agent import FAILURE_PAUSE_NS, Agent, Send
 from openagentperf.client.clock import Clock
-from openagentperf.client.connection import Connection, Piece
+from openagentperf.client.connection import Connection
 from openagentperf.client.endpoint import Address, request_head, resolve
 from openagentperf.load.lane import Lane
+from openagentperf.load.requests import Request
 from openagentperf.records.turns import RawTurn
 from openagentperf.units import NS_PER_MS, NS_PER_S
 from test_agent import Set
@@ -98,9 +99,9 @@ class OnePhase:
     def connection(self, lane: Lane) -> Connection:
         return Connection(self.loop, self._address, self._clock, lane)
 
-    def request(self, send: Send, agent: int) -> tuple[list[Piece], int, int]:
+    def request(self, send: Send, agent: int) -> Request:
         request = self._head + b"2\r\n\r\n{}"
-        return [request], len(request), 0
+        return Request([request], len(request), exact_tokens=0, corpus_tokens=0)
 
     def turn_scheduled(self, due_ns: int) -> None:
         self.scheduled.append(due_ns)

@@ -16,6 +16,16 @@ def unfinished(left: int, failing: int | None) -> Standing:
     return Standing(tier="t", standing="unfinished", agents=None, passing=1, failing=failing, phases_left=left)
 
 
+def test_phases_that_outlast_their_shortest_length_are_reckoned_at_the_usual_one():
+    left = [unfinished(2, 8)]
+    assert rest_s(left, RIGOR, 20, usual_s=15) == pytest.approx(30)
+    assert rest_s(left, RIGOR, 20, usual_s=15, in_phase_s=4) == pytest.approx(26)
+    assert rest_s(left, RIGOR, 20, usual_s=15, in_phase_s=400) == pytest.approx(15), (
+        "the open phase takes its own share only"
+    )
+    assert rest_s(left, RIGOR, 20, usual_s=1) == pytest.approx(2 * CERTIFY_S)
+
+
 @pytest.mark.parametrize(
     ("standings", "want_s"),
     [

@@ -270,9 +270,9 @@ def test_an_unreported_cache_is_unverified_and_never_zero() -> None:
 
 
 def test_token_ratio() -> None:
-    turns = Turns.from_rows([row(0, prompt_tokens=1200), row(1, prompt_tokens=600), failed(2, "http")])
-    assert cache.token_ratio(turns, np.array([1000, 500, 700])) == 1.2
-    assert cache.token_ratio(Turns.from_rows([failed(2, "http")]), np.array([700])) == 1.0
+    counted = [row(0, prompt_tokens=1200, corpus_tokens=1000), row(1, prompt_tokens=600, corpus_tokens=500)]
+    assert cache.token_ratio(Turns.from_rows([*counted, failed(2, "http", corpus_tokens=700)])) == 1.2
+    assert cache.token_ratio(Turns.from_rows([failed(2, "http", corpus_tokens=700)])) == 1.0
 
 
 def test_notes_count_what_was_excused() -> None:

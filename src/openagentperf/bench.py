@@ -33,7 +33,7 @@ from openagentperf.corpusjobs.prepare import Prepared, prepare
 from openagentperf.errors import EndpointError, OpenAgentPerfError, PlanError, PreflightError, StorageError
 from openagentperf.load.collect import Collector
 from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
-from openagentperf.load.protocol import Setup
+from openagentperf.load.setup import setup
 from openagentperf.plan import Endpoint, Plan, TierSet
 from openagentperf.records.phase import Judged, PhaseOrder
 from openagentperf.records.preflight import Check, Report
@@ -47,7 +47,6 @@ from openagentperf.seeds import Stream, derive
 from openagentperf.sim.spawn import spawned
 from openagentperf.snapshot import snapshot
 from openagentperf.units import NS_PER_S
-from openagentperf.wire.chatrequest import fixed_head
 
 __all__ = ["Check", "Outcome", "preflight_report", "run", "score"]
 
@@ -74,7 +73,8 @@ def run(plan: Plan, runs: Path, observe: Observe, *, resume: Path | None = None)
         folder = resume or _new_folder(plan, runs)
         _write_opening(folder, plan, ready)
         observe(Progress(stage="preflight", message=f"run folder {folder}"))
-        fleet = stack.enter_context(Fleet(_setup(plan, ready), folder))
+        told = setup(plan, ready.endpoint, ready.headers, ready.report.server, str(ready.prepared.path.resolve()))
+        fleet = stack.enter_context(Fleet(told, folder))
         _Search(plan, folder, fleet, ready, observe).go()
         result = verify.derive(folder)
         rundir.write(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
@@ -219,32 +219,6 @@ def _environment() -> dict[str, object]:
     }
 
 
-def _setup(plan: Plan, ready: _Ready) -> Setup:
-    server, endpoint = ready.report.server, ready.endpoint
-    assert server is not None
-    exact = plan.workload.track == "exact"
-    return Setup(
-        worker=0,
-        workers=plan.load.workers,
-        url=endpoint.url,
-        ca_file=endpoint.ca_file,
-        headers=ready.headers,
-        fixed_head=fixed_head(
-            model=server.model,
-            exact=exact,
-            temperature=plan.workload.temperature,
-            continuous_usage=endpoint.continuous_usage,
-            extra=endpoint.extra_body,
-        ),
-        exact=exact,
-        max_output_tokens=plan.workload.max_output_tokens,
-        context_tokens=server.context_tokens,
-        token_ratio=server.token_ratio,
-        corpus=str(ready.prepared.path.resolve()),
-        idle_reuse_s=endpoint.idle_reuse_s,
-    )
-
-
 def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
     """Order and starts follow from the plan's seed; the nonces come from the system and are known to nobody before.
 
@@ -258,7 +232,7 @@ def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
         seed=int.from_bytes(derive(plan.seed, "phase", index)[:7], "little"),
         phase_nonce=phase_nonce(Stream(secrets.randbits(120), "nonce")),
         nonce_key=secrets.token_bytes(32),
-        start_ns=start_barrier_ns(),
+        start_ns=start_barrier_ns(step.agents),
         spawn_per_s=rigor.spawn_per_s,
         settle_s=rigor.settle_s,
         measure_s=rigor.measure_s if step.kind == "certify" else rigor.search_measure_s,
@@ -280,6 +254,7 @@ class _Search:
         lines = rundir.read_ledger(folder)
         self._history: list[Judged] = [line.judged for line in lines if line.judged is not None]
         self._index = max((line.index for line in lines), default=-1) + 1
+        self._first_index = self._index
         self._began_ns = self._shown_ns = now_ns()
         self._standings: tuple[Standing, ...] = ()
         self._facts = verify.read_run_facts(folder)
@@ -345,4 +320,5 @@ class _Search:
     def _show(self, collector: Collector, order: PhaseOrder, stage: Stage) -> None:
         elapsed_s = (now_ns() - self._began_ns) / NS_PER_S
         wanted = self._quota(Step(agents=order.agents, kind=order.kind, why="")).turns
-        self._observe(snapshot(collector, order, stage, wanted, self._standings, self._plan.rigor, now_ns(), elapsed_s))
+        ended, rigor = order.index - self._first_index, self._plan.rigor
+        self._observe(snapshot(collector, order, stage, wanted, self._standings, rigor, now_ns(), elapsed_s, ended))

@@ -31,12 +31,8 @@ REACH_TIMEOUT_S = 20.0
 _EOS_TOKENS = (64, 37)
 """Two lengths: a server with a fixed answer length of its own may honour one by accident."""
 _EOS_PROMPT = b'[{"role":"user","content":"Reply with exactly the word: hi"}]'
-
-
 _WHOLE = 0.6
 """Of the tokens that the ratio of a short turn foretells for the longest. Code of another language moves a ratio by 20 %, not by 40."""
-
-
 _LONG_TURNS = 6
 """How many are really sent, each of another trajectory: by the corpus's count one is the longest, by the server's another."""
 
@@ -247,9 +243,8 @@ class _Preflight:
             self._tokens_a_byte = max(self._tokens_a_byte, row.prompt_tokens / in_bytes)
         ratio = (row.prompt_tokens or max(context, self._tokens_a_byte * in_bytes)) / max(1, slot.input_tokens)
         if row.failure != "overflow" and self._plan.workload.track == "natural":
-            row = await self._turn(
-                at, replay=replay, first_read=True
-            )  # with the room for its answer that the load will ask for
+            # With the room for its answer that the load will ask for.
+            row = await self._turn(at, replay=replay, first_read=True)
         if row.failure == "overflow":
             return row.detail, ratio
         wanted = (row.prompt_tokens or 0) + slot.output_tokens

@@ -22,13 +22,15 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from openagentperf.errors import StorageError
 from openagentperf.records.phase import Judged, PhaseFacts, PhaseKind
 from openagentperf.records.turns import ClientSample, Frame, RawTurn
+
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -191,11 +193,13 @@ def read_ledger(run: Path) -> list[LedgerLine]:
     return found
 
 
-def read_facts(phase: Path) -> PhaseFacts:
-    path = phase / "phase.json"
+def read_record(path: Path, kind: type[Record], needed: str, fix: str) -> Record:
+    """A JSON file of a run folder as the struct it was written from; StorageError where it is missing or broken."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=PhaseFacts)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError) as error:
-        raise StorageError(
-            str(path), f"cannot be read ({error})", "a judged phase has one", "restore the run folder"
-        ) from error
+        raise StorageError(str(path), f"cannot be read ({error})", needed, fix) from error
+
+
+def read_facts(phase: Path) -> PhaseFacts:
+    return read_record(phase / "phase.json", PhaseFacts, "a judged phase has one", "restore the run folder")

@@ -95,3 +95,8 @@ class Permutation:
 def shard(index: int, workers: int) -> int:
     """The worker that runs agent `index`."""
     return index % workers
+
+
+def share(agents: int, worker: int, workers: int) -> list[int]:
+    """Indices of the agents that `worker` runs."""
+    return [i for i in range(agents) if shard(i, workers) == worker]

@@ -29,8 +29,11 @@ def snapshot(
     rigor: Rigor,
     now_ns: Ns,
     elapsed_s: float,
+    ended_phases: int,
 ) -> Progress:
-    """See the module. `now_ns` is the host's monotonic clock, `elapsed_s` since the run's first phase."""
+    """See the module. `now_ns` is the host's monotonic clock, `elapsed_s` since the first of the `ended_phases`."""
+    in_phase_s = max(0, now_ns - order.start_ns) / NS_PER_S
+    usual_s = (elapsed_s - in_phase_s) / ended_phases if ended_phases else 0.0
     recent = Turns.from_rows(
         [row for row in collector.rows[-_ROWS:] if row.due_ns >= order.window_opens_ns and row.failure != "aborted"]
     )
@@ -50,15 +53,19 @@ def snapshot(
         speed_p25=_finite(quantile_or_none(speeds.speed[speeds.known], 0.25)),
         elapsed_s=elapsed_s,
         phase_left_s=max(0.0, (window_ends_ns - now_ns) / NS_PER_S),
-        run_left_s=max(0.0, rest_s(standings, rigor, order.agents) - max(0, now_ns - order.start_ns) / NS_PER_S),
+        run_left_s=rest_s(standings, rigor, order.agents, usual_s, in_phase_s),
         last_error=next((f"{r.failure}: {r.detail}" for r in reversed(collector.rows[-50:]) if _failed(r)), ""),
         brackets=tuple(_bracket(standing) for standing in standings),
     )
 
 
-def rest_s(standings: Sequence[Standing], rigor: Rigor, agents: int) -> float:
-    """Seconds the phases still wanted may take, the open one included, each at the length of one with `agents` agents.
+def rest_s(
+    standings: Sequence[Standing], rigor: Rigor, agents: int, usual_s: float = 0.0, in_phase_s: float = 0.0
+) -> float:
+    """Seconds that the phases still wanted may take, the open one included.
 
+    Each is taken at the shortest length of one with `agents` agents or at that of a usual one so far, whichever is more: windows
+    that wait for their turns outlast their shortest length, and the time left once read 0:00 with many phases to go.
     Tiers that have not failed yet share the ramp, so the longest of their searches counts once; bisections and certifications
     of different tiers add up.
     """
@@ -68,7 +75,10 @@ def rest_s(standings: Sequence[Standing], rigor: Rigor, agents: int) -> float:
     searching = [(s.failing is None, max(0, s.phases_left - rigor.certify_phases)) for s in wanting]
     shared = max((phases for ramping, phases in searching if ramping), default=0)
     own = sum(phases for ramping, phases in searching if not ramping)
-    return (shared + own) * (ramp_s + rigor.search_measure_s) + certifying * (ramp_s + rigor.measure_s)
+    phases = shared + own + certifying
+    shortest_s = (shared + own) * (ramp_s + rigor.search_measure_s) + certifying * (ramp_s + rigor.measure_s)
+    all_s = max(shortest_s, phases * usual_s)
+    return max(all_s - min(in_phase_s, all_s / phases), 0.0) if phases else 0.0
 
 
 def _failed(row: TurnRow) -> bool:

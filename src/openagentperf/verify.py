@@ -12,13 +12,12 @@ import msgspec
 import numpy as np
 
 from openagentperf import __version__, planfile, rundir, tables
-from openagentperf.errors import StorageError
 from openagentperf.plan import Plan, TierSet
 from openagentperf.records.phase import Judged
 from openagentperf.records.result import Result
 from openagentperf.records.run import RunFacts
 from openagentperf.score import capacity
-from openagentperf.score.cache import Sharing
+from openagentperf.score.cache import Sharing, token_ratio
 from openagentperf.score.capacity import CorpusFacts
 from openagentperf.score.columns import Turns
 from openagentperf.score.phase import judge
@@ -26,22 +25,14 @@ from openagentperf.search.step import standings
 
 
 def read_run_facts(run: Path) -> RunFacts:
-    path = run / "run.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RunFacts)
-    except (OSError, msgspec.DecodeError) as error:
-        raise StorageError(
-            str(path),
-            f"cannot be read ({error})",
-            "a run folder holds one",
-            "name a folder that `openagentperf run` made",
-        ) from error
+    fix = "name a folder that `openagentperf run` made"
+    return rundir.read_record(run / "run.json", RunFacts, "a run folder holds one", fix)
 
 
 def judge_phase(folder: Path, plan: Plan, tiers: TierSet, facts: RunFacts) -> Judged:
     """One closed phase, judged from its tables."""
-    sharing = Sharing(shared_tokens=np.asarray(facts.shared_tokens, dtype=np.int64), ratio=facts.server.token_ratio)
     turns = Turns.from_columns(tables.read_turns(folder))
+    sharing = Sharing(shared_tokens=np.asarray(facts.shared_tokens, dtype=np.int64), ratio=token_ratio(turns))
     return judge(rundir.read_facts(folder), turns, tables.read_samples(folder), tiers, plan.rigor, sharing)
 
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 streaming over one socket: bytes out, (time, bytes) in, nothing parsed but where the answer ends.
 
 Why not a library: a rival's HTTP stack spends 20 calls and a JSON parse on each streamed event and reads a P95 TTFT of 1,437 ms
-for a true 675 ms at 500 streams. Here a read costs a `recvmsg`, two array appends and a pass of httptools without callbacks.
+for a true 675 ms at 500 streams. Here a read costs a `recvmsg_into`, two array appends and a pass of httptools without callbacks.
 
 Stamps: the kernel's receive time (SO_TIMESTAMPNS) where the platform has it. A chunk that waited in the socket because this process had
 no CPU still carries the time it arrived, so a busy client makes `lag` grow and not TTFT. Kernel stamps are wall-clock time; `Clock`
@@ -61,7 +61,7 @@ class Connection:
 
     __slots__ = (
         "_clock", "_context", "_dead", "_fd", "_incoming", "_loop", "_out", "_outgoing", "_owner", "_parser", "_shared", "_sock", "_tls",
-        "_together", "_unsent", "_writing", "address", "busy", "chunks", "idle_since_ns", "lags", "open", "requests", "status", "times",
+        "_together", "_writing", "address", "busy", "chunks", "idle_since_ns", "lags", "open", "requests", "status", "times",
     )  # fmt: skip
 
     def __init__(
@@ -80,14 +80,12 @@ class Connection:
         self._sock: socket.socket | None = None
         self._fd = -1
         self._tls: ssl.SSLObject | None = None
-        self._incoming = self._outgoing = None if context is None else ssl.MemoryBIO()
-        if context is not None:
-            self._outgoing = ssl.MemoryBIO()
+        self._incoming = None if context is None else ssl.MemoryBIO()
+        self._outgoing = None if context is None else ssl.MemoryBIO()
         self._out: list[Piece] = []
         self._writing = False
         self._dead = False
         self._parser: httptools.HttpResponseParser | None = None
-        self._unsent = False
         self.open = False
         self.busy = False
         self.requests = 0
@@ -204,7 +202,8 @@ class Connection:
                 self._loop.add_writer(self._fd, self._write)
             return
         except OSError as error:
-            self._die("reset", f"while sending: {error.strerror}")
+            failure: Failure = "client" if error.errno in _OUR_LIMITS else "reset"
+            self._die(failure, f"while sending: {error.strerror}")
             return
         if self._writing:
             self._writing = False

@@ -8,6 +8,7 @@ from pathlib import Path
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.turns import ClientSample, Failure, RawTurn, TurnRow
 from openagentperf.rundir import FrameReader, frames_path
+from openagentperf.seeds import share
 from openagentperf.units import NS_PER_S, Ns
 from openagentperf.wire.chat import decode
 
@@ -65,16 +66,14 @@ class Collector:
         A sample tells of the second that ends with it, so those up to a second after the window count. 0.0 where there are none: a worker
         that stood still all the while leaves none.
         """
-        share = [0, 0]
-        wanted = {
-            k: sum(1 for i in range(self._order.agents) if i % len(self._readers) == k)
-            for k in range(len(self._readers))
-        }
+        full = seen = 0
+        workers = len(self._readers)
+        wanted = {worker: len(share(self._order.agents, worker, workers)) for worker in range(workers)}
         for sample in self.samples:
             if start_ns < sample.t_ns <= end_ns + NS_PER_S:
-                share[0] += sample.active_agents >= wanted[sample.worker]
-                share[1] += 1
-        return share[0] / share[1] if share[1] else 0.0
+                full += sample.active_agents >= wanted[sample.worker]
+                seen += 1
+        return full / seen if seen else 0.0
 
 
 def _sampled(raw: RawTurn) -> bool:

@@ -37,7 +37,7 @@ from openagentperf.load.protocol import (
 from openagentperf.records.phase import PhaseFacts, PhaseOrder
 from openagentperf.records.progress import Stage
 from openagentperf.rundir import storage_errors
-from openagentperf.units import NS_PER_S, Ns, s_to_ns
+from openagentperf.units import NS_PER_MS, NS_PER_S, Ns, s_to_ns
 
 _START_S = 30.0
 _STOP_S = 20.0
@@ -192,22 +192,13 @@ class Fleet:
             process.send(Begin(order=order, folder=str(folder)))
         opens_ns, limit_ns = order.window_opens_ns, order.start_ns + s_to_ns(order.limit_s)
         earliest_ns = opens_ns + s_to_ns(order.measure_s)
-        ramp_end_ns = opens_ns - s_to_ns(order.settle_s)
         window_end_ns: Ns | None = None
         hit_limit = False
         while True:
             self._poll(_TICK_S)
             now = now_ns()
             collector.poll()
-            stage: Stage = (
-                "ramp"
-                if now < ramp_end_ns
-                else "settle"
-                if now < opens_ns
-                else "measure"
-                if window_end_ns is None
-                else "drain"
-            )
+            stage = _stage(order, now, window_end_ns is not None)
             tick(collector, order, stage)
             if any(p.dead for p in self._processes):
                 break
@@ -243,6 +234,14 @@ class Fleet:
         return facts, collector
 
 
+def _stage(order: PhaseOrder, now: Ns, closed: bool) -> Stage:
+    if closed:
+        return "drain"
+    if now >= order.window_opens_ns:
+        return "measure"
+    return "settle" if now >= order.window_opens_ns - s_to_ns(order.settle_s) else "ramp"
+
+
 def _drain_reserve_ns(collector: Collector) -> Ns:
     """Time that a window short of its quotas leaves before the limit, so that the turns in flight can end: twice the longest so far.
 
@@ -252,6 +251,6 @@ def _drain_reserve_ns(collector: Collector) -> Ns:
     return max(NS_PER_S, 2 * collector.longest_turn_ns)
 
 
-def start_barrier_ns() -> Ns:
-    """A start far enough ahead that every worker has its order: 0.2 s."""
-    return now_ns() + NS_PER_S // 5
+def start_barrier_ns(agents: int) -> Ns:
+    """A start far enough ahead that every worker has its order and its lanes: 50 ms, and 50 us an agent."""
+    return now_ns() + (50 + agents // 20) * NS_PER_MS

@@ -15,7 +15,8 @@ from typing import Literal, Protocol
 
 from openagentperf.agent import Agent, Send
 from openagentperf.client.clock import now_ns
-from openagentperf.client.connection import Connection, Piece
+from openagentperf.client.connection import Connection
+from openagentperf.load.requests import Request
 from openagentperf.records.turns import Failure, RawTurn
 from openagentperf.units import NS_PER_S, Ns
 
@@ -31,7 +32,7 @@ class Host(Protocol):
     stopping: bool
 
     def connection(self, lane: Lane) -> Connection: ...
-    def request(self, send: Send, agent: int) -> tuple[list[Piece], int, int]: ...
+    def request(self, send: Send, agent: int) -> Request: ...
     def turn_scheduled(self, due_ns: Ns) -> None: ...
     def turn_ended(self, row: RawTurn) -> None: ...
 
@@ -40,14 +41,12 @@ class Lane:
     """See the module's docstring. Implements client.connection.Owner."""
 
     __slots__ = (
-        "_bytes",
         "_conn",
         "_dial_timer",
         "_due_passed",
-        "_exact",
         "_host",
         "_how",
-        "_pieces",
+        "_request",
         "_sent_ns",
         "_timer",
         "agent",
@@ -65,9 +64,7 @@ class Lane:
         self._dial_timer: asyncio.TimerHandle | None = None
         self._due_passed = False
         self._how: Literal["", "new", "reused", "redialled"] = ""
-        self._pieces: list[Piece] = []
-        self._bytes = 0
-        self._exact = 0
+        self._request: Request | None = None
         self._sent_ns: Ns | None = None
 
     # -- before a turn -----------------------------------------------------------------------------------------------------
@@ -83,7 +80,7 @@ class Lane:
         self._sent_ns = None
         host.turn_scheduled(send.due_ns)
         # Spliced ahead: nothing is left to do at `due`.
-        self._pieces, self._bytes, self._exact = host.request(send, self.agent.index)
+        self._request = host.request(send, self.agent.index)
         conn = self._conn
         if conn is not None and conn.open and send.due_ns - conn.idle_since_ns > host.idle_reuse_ns:
             conn.close()
@@ -108,9 +105,8 @@ class Lane:
     def _due(self) -> None:
         self._timer = None
         turn = self.turn
-        if (
-            turn is not None and now_ns() < turn.due_ns
-        ):  # the loop's clock is up to 1 ms behind when it computes a delay
+        if turn is not None and now_ns() < turn.due_ns:
+            # The loop computes a delay from a clock that is up to 1 ms behind.
             self._timer = self._host.loop.call_later(_seconds_until(turn.due_ns), self._due)
             return
         self._due_passed = True
@@ -126,7 +122,8 @@ class Lane:
             self._how = "reused" if conn.requests else "new"
         if self._sent_ns is None:  # stamped before the send, which may end the turn (a dead socket) before it returns
             self._sent_ns = now_ns()
-        conn.send(self._pieces)
+        assert self._request is not None
+        conn.send(self._request.pieces)
 
     # -- client.connection.Owner -------------------------------------------------------------------------------------------
 
@@ -191,7 +188,8 @@ class Lane:
         self.in_flight = False
         self._due_passed = False
         times, lags, chunks = conn.times, conn.lags, conn.chunks
-        sent_ns, how, request_bytes, exact = self._sent_ns, self._how, self._bytes, self._exact
+        sent_ns, how, request = self._sent_ns, self._how, self._request
+        assert request is not None
         closed_ns = times[-1] if times and not failure else now_ns()
         if not conn.open:
             self._conn = None
@@ -215,8 +213,9 @@ class Lane:
             failure=failure,
             detail=detail,
             connection=how,
-            request_bytes=request_bytes,
-            exact_tokens=exact,
+            request_bytes=request.size_bytes,
+            exact_tokens=request.exact_tokens,
+            corpus_tokens=request.corpus_tokens,
         )
         self._host.turn_ended(row)
 

@@ -14,13 +14,13 @@ from typing import Protocol
 
 from openagentperf.agent import Agent, Send
 from openagentperf.client.clock import Clock, now_ns
-from openagentperf.client.connection import Connection, Piece
+from openagentperf.client.connection import Connection
 from openagentperf.errors import StorageError
 from openagentperf.load.lane import Lane
+from openagentperf.load.requests import Request
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.turns import ClientSample, RawTurn
 from openagentperf.rundir import FrameWriter
-from openagentperf.seeds import shard
 from openagentperf.units import NS_PER_MS, NS_PER_S, Ns, s_to_ns
 
 _BEAT_NS = 20 * NS_PER_MS
@@ -30,7 +30,7 @@ _SWEEP_NS = NS_PER_S // 2
 class Requests(Protocol):
     """Makes request bytes (load.requests.RequestMaker)."""
 
-    def pieces(self, send: Send, agent: int) -> tuple[list[Piece], int, int]: ...
+    def make(self, send: Send, agent: int) -> Request: ...
 
 
 class WorkerPhase:
@@ -65,18 +65,13 @@ class WorkerPhase:
         self._second_ns = self._sweep_ns = 0
         self._cpu_ns = 0
 
-    @staticmethod
-    def agents_of(order: PhaseOrder, worker: int, workers: int) -> list[int]:
-        """Indices of the agents this worker runs."""
-        return [i for i in range(order.agents) if shard(i, workers) == worker]
-
     # -- load.lane.Host ----------------------------------------------------------------------------------------------------
 
     def connection(self, lane: Lane) -> Connection:
         return self._connect(lane)
 
-    def request(self, send: Send, agent: int) -> tuple[list[Piece], int, int]:
-        return self._requests.pieces(send, agent)
+    def request(self, send: Send, agent: int) -> Request:
+        return self._requests.make(send, agent)
 
     def turn_scheduled(self, due_ns: Ns) -> None:
         if self._measured(due_ns):
@@ -111,7 +106,7 @@ class WorkerPhase:
         for lane in self._lanes:
             start_ns = self._order.start_ns + s_to_ns(lane.agent.index / self._order.spawn_per_s)
             wait_s = max(0, start_ns - now_ns()) / NS_PER_S
-            self._timers.append(self.loop.call_later(wait_s, self._start_lane, lane))
+            self._timers.append(self.loop.call_later(wait_s, lane.start))
         self._second_ns = self._sweep_ns = now_ns()
         self._cpu_ns = time.process_time_ns()
         self._next_beat()
@@ -119,9 +114,6 @@ class WorkerPhase:
     def _next_beat(self) -> None:
         self._beat_due_ns = now_ns() + _BEAT_NS
         self._beat_timer = self.loop.call_later(_BEAT_NS / NS_PER_S, self._beat)
-
-    def _start_lane(self, lane: Lane) -> None:
-        lane.start()
 
     def close_window(self, window_end_ns: Ns) -> None:
         self._window_end_ns = window_end_ns

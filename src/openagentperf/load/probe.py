@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 
+import msgspec
+
 from openagentperf.agent import Send
 from openagentperf.client.clock import now_ns
 from openagentperf.client.connection import Piece
@@ -13,12 +15,13 @@ from openagentperf.client.exchange import exchange
 from openagentperf.corpus.layout import Compiled
 from openagentperf.load.protocol import Setup
 from openagentperf.load.requests import RequestMaker
+from openagentperf.load.setup import setup
 from openagentperf.plan import Endpoint, Plan
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.preflight import ServerFacts
 from openagentperf.records.turns import RawTurn, TurnRow
 from openagentperf.wire.chat import decode
-from openagentperf.wire.chatrequest import CLOSE, fixed_head, open_messages
+from openagentperf.wire.chatrequest import CLOSE, open_messages
 
 
 class Probe:
@@ -62,44 +65,23 @@ class Probe:
         first_read   hang up at the first bytes of the answer: its status is all that is asked
         count_only   ask for one token: the prompt's count is all that is asked
         """
-        maker = RequestMaker(self._corpus, self._order, self._post(), self._setup(facts, count_only))
+        asked = self._setup(facts)
+        if count_only:
+            asked = msgspec.structs.replace(asked, exact=False, max_output_tokens=1, context_tokens=0)
+        maker = RequestMaker(self._corpus, self._order, self._post(), asked)
         send = Send(trajectory=at[0], turn=at[1], replay=replay, last=False, due_ns=now_ns())
-        pieces, _, _ = maker.pieces(send, agent=0)
-        return await self._ask(pieces, first_read)
+        return await self._ask(maker.make(send, agent=0).pieces, first_read)
 
     async def custom(self, messages: bytes, max_tokens: int, facts: ServerFacts) -> TurnRow:
         """A JSON array of messages that is not of the corpus, with the plan's other fields."""
-        body = b"%s%d%s%s%s" % (self._fixed(facts), max_tokens, open_messages(b""), messages, CLOSE)
+        body = b"%s%d%s%s%s" % (self._setup(facts).fixed_head, max_tokens, open_messages(b""), messages, CLOSE)
         return await self._ask([b"%s%d\r\n\r\n%s" % (self._post(), len(body), body)], False)
 
     def _post(self) -> bytes:
         return request_head(self._address, "POST", "/chat/completions", self._headers)
 
-    def _setup(self, facts: ServerFacts, count_only: bool) -> Setup:
-        workload = self._plan.workload
-        return Setup(
-            worker=0,
-            workers=1,
-            url=self._endpoint.url,
-            ca_file=self._endpoint.ca_file,
-            headers=self._headers,
-            fixed_head=self._fixed(facts),
-            exact=workload.track == "exact" and not count_only,
-            max_output_tokens=1 if count_only else workload.max_output_tokens,
-            context_tokens=0 if count_only else facts.context_tokens,
-            token_ratio=facts.token_ratio,
-            corpus="",
-            idle_reuse_s=0,
-        )
-
-    def _fixed(self, facts: ServerFacts) -> bytes:
-        return fixed_head(
-            model=facts.model,
-            exact=self._plan.workload.track == "exact",
-            temperature=self._plan.workload.temperature,
-            continuous_usage=self._endpoint.continuous_usage,
-            extra=self._endpoint.extra_body,
-        )
+    def _setup(self, facts: ServerFacts) -> Setup:
+        return setup(self._plan, self._endpoint, self._headers, facts)
 
     async def _ask(self, pieces: Sequence[Piece], first_read: bool) -> TurnRow:
         raw = await exchange(self._address, self._context, pieces, self._timeout_s, first_read=first_read)

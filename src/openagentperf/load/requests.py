@@ -5,6 +5,8 @@ head (fixed) + Content-Length | body head (fixed) + max_tokens | tools | message
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from openagentperf.agent import Send
 from openagentperf.client.connection import Piece
 from openagentperf.corpus.layout import Compiled, Slot
@@ -17,6 +19,18 @@ _ROOM_MARGIN = 1.01
 """A prompt may be this much longer than ratio x corpus count before `max_tokens` runs into the end of the context."""
 
 
+class Request(NamedTuple):
+    """One request, ready to be sent."""
+
+    pieces: list[Piece]
+    """For one sendmsg; message text stays where it lies, in the mmap."""
+    size_bytes: int
+    exact_tokens: int
+    """Length that the answer must have; 0 on the natural track."""
+    corpus_tokens: int
+    """Prompt tokens by the corpus's own count."""
+
+
 class RequestMaker:
     """For one phase: the phase nonce is the same in all its requests."""
 
@@ -25,19 +39,18 @@ class RequestMaker:
         self._phase_nonce = order.phase_nonce.encode()
         self._key = order.nonce_key
 
-    def pieces(self, send: Send, agent: int) -> tuple[list[Piece], int, int]:
-        """The request as pieces for one sendmsg, its length in bytes, and the answer's length where it is exact (else 0).
-
-        Message text stays where it lies, in the mmap.
-        """
+    def make(self, send: Send, agent: int) -> Request:
+        """The request of one turn, with the nonces of this phase and of this replay."""
         corpus = self._corpus
-        wanted = self.max_tokens(corpus.slot(send.trajectory, send.turn))
+        slot = corpus.slot(send.trajectory, send.turn)
+        wanted = self.max_tokens(slot)
         opening = b"%s%d%s" % (self._setup.fixed_head, wanted, open_messages(corpus.tools(send.trajectory)))
         nonce = replay_nonce(self._key, agent, send.replay)
         messages = corpus.message_pieces(send.trajectory, send.turn, self._phase_nonce, nonce)
         length = len(opening) + corpus.messages_bytes(send.trajectory, send.turn) + len(CLOSE)
         head = b"%s%d\r\n\r\n" % (self._head, length)
-        return [head + opening, *messages, CLOSE], len(head) + length, wanted if self._setup.exact else 0
+        pieces: list[Piece] = [head + opening, *messages, CLOSE]
+        return Request(pieces, len(head) + length, wanted if self._setup.exact else 0, slot.input_tokens)
 
     def max_tokens(self, slot: Slot) -> int:
         """`exact`: the recorded length. `natural`: the plan's cap, or what the prompt leaves of the context, if that is less.

@@ -42,6 +42,7 @@ from openagentperf.load.protocol import (
 )
 from openagentperf.load.requests import RequestMaker
 from openagentperf.rundir import FrameWriter, frames_path
+from openagentperf.seeds import share
 from openagentperf.units import s_to_ns
 
 
@@ -54,9 +55,8 @@ class Worker:
         self._context = tls_context(setup.ca_file) if self._address.tls else None
         self._clock = Clock()
         self._shared = SharedReads(loop) if self._clock.kernel else None
-        self._corpus = open_corpus(
-            Path(setup.corpus), verify=False
-        )  # the parent has: 1 s a GB, not once more in each worker
+        # The parent has verified it: 1.2 s a GB, not once more in each worker.
+        self._corpus = open_corpus(Path(setup.corpus), verify=False)
         self._head = request_head(self._address, "POST", "/chat/completions", setup.headers)
         self._phase: WorkerPhase | None = None
 
@@ -71,7 +71,7 @@ class Worker:
         self._phase = WorkerPhase(
             self._loop,
             order,
-            [Agent(i, self._corpus, order.seed) for i in WorkerPhase.agents_of(order, setup.worker, setup.workers)],
+            [Agent(i, self._corpus, order.seed) for i in share(order.agents, setup.worker, setup.workers)],
             requests,
             connect,
             self._clock,

@@ -81,20 +81,20 @@ class Judged(Struct, frozen=True, kw_only=True):
     measured_turns: int
     completed_trajectories: int
     failed_turns: int
-    ttft_p50_s: float | None
+    ttft_p50_s: float | None = None
     """None where failures push the percentile to infinity, or nothing was measured."""
-    ttft_p95_s: float | None
-    speed_p25: float | None
+    ttft_p95_s: float | None = None
+    speed_p25: float | None = None
     """Output speed, tokens/s."""
-    e2e_speed_p25: float | None
-    cached_fraction: float | None
+    e2e_speed_p25: float | None = None
+    cached_fraction: float | None = None
     """Cached prompt tokens / prompt tokens over measured turns; None where the server does not report it."""
-    output_tokens_per_s: float | None
-    lateness_p99_s: float | None
+    output_tokens_per_s: float | None = None
+    lateness_p99_s: float | None = None
     """Our own share of sent - due: all of it on a reused connection; where a turn dialled, what the event loop lagged meanwhile."""
-    read_lag_p99_s: float | None
+    read_lag_p99_s: float | None = None
     input_tokens_mean: float | None = None
-    """Prompt tokens by the server's count, over measured turns that did not fail; None where there are none."""
+    """Prompt tokens by the corpus's own count, over measured turns that did not fail; None where there are none."""
     output_tokens_mean: float | None = None
     output_tokens_sd: float | None = None
     output_tokens_quartiles: tuple[float, float, float] | None = None

@@ -55,7 +55,9 @@ class TierResult(Struct, frozen=True, kw_only=True):
 
 
 class Workmix(Struct, frozen=True, kw_only=True):
-    """The mix really run in the certifying phases, beside that of the whole set."""
+    """The mix really run in the certifying phases, beside that of the whole set: inputs by the corpus's own count in both, so that they
+    can be compared; outputs as generated beside as recorded.
+    """
 
     input_tokens_mean: float | None
     output_tokens_mean: float | None

@@ -57,6 +57,8 @@ class RawTurn(Struct, frozen=True, array_like=True):
     request_bytes: int
     exact_tokens: int = 0
     """Length asked for on the exact track; 0 on the natural one."""
+    corpus_tokens: int = 0
+    """Prompt tokens by the corpus's own count."""
 
 
 class TurnRow(Struct, frozen=True, kw_only=True):
@@ -99,6 +101,8 @@ class TurnRow(Struct, frozen=True, kw_only=True):
     """Largest share of the visible characters that arrived in one read after a silence longer than TTFT; 0 where none did."""
     exact_tokens: int = 0
     """Length asked for on the exact track; 0 on the natural one."""
+    corpus_tokens: int = 0
+    """Prompt tokens by the corpus's own count; 0 where not known."""
     request_bytes: int = 0
     response_bytes: int = 0
     connection: str = ""

@@ -32,13 +32,10 @@ class Sharing:
         return allowed
 
 
-def token_ratio(turns: Turns, corpus_tokens: Ints) -> float:
-    """Server's prompt tokens / the corpus's counts over the turns where the server counted; 1 where it never did.
-
-    corpus_tokens   input tokens of each turn by the corpus, aligned with `turns`
-    """
-    counted = (turns.prompt_tokens >= 0) & (corpus_tokens > 0)
-    ours = int(corpus_tokens[counted].sum())
+def token_ratio(turns: Turns) -> float:
+    """Server's prompt tokens / the corpus's counts, over the turns where both are known; 1 where there are none."""
+    counted = (turns.prompt_tokens >= 0) & (turns.corpus_tokens > 0)
+    ours = int(turns.corpus_tokens[counted].sum())
     return int(turns.prompt_tokens[counted].sum()) / ours if ours else 1.0
 
 

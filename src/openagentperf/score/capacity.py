@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from openagentperf.plan import Plan, Tier
 from openagentperf.records.phase import Judged
-from openagentperf.records.result import Result, TierResult, Workmix
+from openagentperf.records.result import Interval, Result, TierResult, Workmix
 from openagentperf.records.standing import Standing
 from openagentperf.score import worklength
 from openagentperf.score.estimate import crossing
@@ -101,7 +101,7 @@ def _tier(
         standing=standing.standing,
         agents=standing.agents,
         smallest_failing=standing.failing,
-        estimate=crossing(history, tier),
+        estimate=_beside(crossing(history, tier), standing),
         non_monotone=standing.non_monotone,
         agents_per_accelerator=per_accelerator,
         ttft_p95_s=_worst(max, [j.ttft_p95_s for j in phases]),
@@ -122,6 +122,18 @@ def _why(standing: Standing, tier: Tier, history: Sequence[Judged]) -> str:
         if judged.agents == standing.failing and verdict.tier == tier.name and verdict.verdict == "fail"
     )
     return ": ".join([standing.why, *filter(None, ["; ".join(next(failed, ()))])])
+
+
+def _beside(estimate: Interval | None, standing: Standing) -> Interval | None:
+    """The estimate, or None where its interval lies wholly outside of what was found: certified number to smallest failing level.
+
+    A system that falls off a cliff is no straight line. An interval of 17.9 to 22.4 beside a fail at 16 would be read as room for two more.
+    """
+    if estimate is None:
+        return None
+    above = standing.failing is not None and estimate.low > standing.failing
+    below = standing.agents is not None and estimate.high < standing.agents
+    return None if above or below else estimate
 
 
 def _worst(pick: Callable[[list[float]], float], values: Sequence[float | None]) -> float | None:

@@ -44,6 +44,7 @@ class Turns:
     prompt_tokens: Ints
     cached_tokens: Ints
     output_tokens: Ints
+    corpus_tokens: Ints
     first_tokens: Ints
     output_events: Ints
     output_reads: Ints

@@ -46,9 +46,8 @@ def unsound(view: View, tier: Tier, rigor: Rigor) -> list[str]:
     count, failed = len(view.measured), int((view.measured.failed & (view.measured.failure != "client")).sum())
     if failed > rigor.max_failure_share * count:
         advice = "look at the server's log, or offer fewer agents"
-        if (
-            2 * int((view.measured.failure == "overflow").sum()) > failed
-        ):  # fewer agents would not make a prompt shorter
+        if 2 * int((view.measured.failure == "overflow").sum()) > failed:
+            # Fewer agents would not make a prompt shorter.
             advice = "cut the corpus to less than the server's context (--max-context), or serve a longer one"
         found.append(
             f"{failed} of {count} measured turns failed ({failures(view)}), at most {rigor.max_failure_share:.3g} of them "

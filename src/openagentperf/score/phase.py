@@ -82,7 +82,7 @@ def _figures(
 ) -> Judged:
     turns, order = view.measured, view.facts.order
     tokens = turns.output_tokens[~turns.failed & (turns.output_tokens >= 0)]
-    prompts = turns.prompt_tokens[~turns.failed & (turns.prompt_tokens >= 0)]
+    prompts = turns.corpus_tokens[~turns.failed & (turns.corpus_tokens > 0)]
     window_s = (view.facts.window_end_ns - view.facts.window_start_ns) / NS_PER_S
     return Judged(
         index=order.index,

@@ -2,7 +2,7 @@
 
 Two ranks. What is *spoiled* (our own error, a worker that died, a warm cache, missing agents) makes a phase invalid whatever else it shows:
 a client that falls behind must never come out as a slow server. What is *short* (too few turns, trajectories, speeds) only takes a
-pass away: a server so overloaded that few turns complete has failed, and must not be excused for it (evidence.py).
+pass away: a server so overloaded that few turns complete has failed, and must not be excused for it (failing.py).
 
 Source: docs/methodology.md#phase
 """

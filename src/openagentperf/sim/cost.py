@@ -66,7 +66,7 @@ def step_ns(config: NodeConfig, batch: int, kv_tokens: int, prefill_tokens: int)
 
 PRESETS: dict[str, NodeConfig] = {
     "demo": NodeConfig(
-        blocks=310,
+        blocks=320,
         max_batch=64,
         max_model_len=8_192,
         chunk_tokens=448,
@@ -89,7 +89,7 @@ PRESETS: dict[str, NodeConfig] = {
 """`demo` is tuned to the `demo` corpus: about 2 agents at 300 tokens/s, 6 at 100, 14 at 30, and a cliff behind the last.
 
 The cliff lies just below 16 so that the ramp ends there, and high enough that a few seconds of any level hold 67 turns: a whole quick
-search must end in 200 s. A full prefill chunk takes 448 x 80 us = 36 ms. Once the 310 blocks (19,840 tokens) no longer hold everybody's
+search must end in 200 s. A full prefill chunk takes 448 x 80 us = 36 ms. Once the 320 blocks (20,480 tokens) no longer hold everybody's
 prefix, most steps carry one, so decode falls below 30 tokens/s whatever the batch. With cheap chunks it would not fall: the pool then
 limits the batch, few sequences decode fast while the rest wait, and a speed limit alone calls the overload fine (a first draft passed
 30 tokens/s at 32 agents).

@@ -86,6 +86,7 @@ def decode(raw: RawTurn) -> TurnRow:
         output_chars=sum(answer.chars),
         burst_share=0.0 if first_ns is None else answer.burst_share(times, first_ns - raw.due_ns),
         exact_tokens=raw.exact_tokens,
+        corpus_tokens=raw.corpus_tokens,
         request_bytes=raw.request_bytes,
         response_bytes=len(raw.data),
         connection=raw.connection,
