@@ -169,7 +169,7 @@ def _order(shape: Shape) -> PhaseOrder:
         seed=1,
         phase_nonce=phase_nonce(Stream(1, "nonce")),
         nonce_key=derive(1, "nonce key"),
-        start_ns=start_barrier_ns(),
+        start_ns=start_barrier_ns(shape.agents),
         spawn_per_s=shape.spawn_per_s,
         settle_s=shape.settle_s,
         measure_s=shape.measure_s,

@@ -54,7 +54,7 @@ def order(agents: int = 2, index: int = 0, **more: float) -> PhaseOrder:
     usual = {"spawn_per_s": 50.0, "settle_s": 0.1, "measure_s": 0.3, "limit_s": 10.0, "turn_timeout_s": 5.0}
     return PhaseOrder(
         index=index, agents=agents, kind="search", seed=index, phase_nonce=phase_nonce(Stream(index, "nonce")), nonce_key=b"k" * 32,
-        start_ns=start_barrier_ns(), **(usual | more),
+        start_ns=start_barrier_ns(agents), **(usual | more),
     )  # fmt: skip
 
 

@@ -243,11 +243,11 @@ def closed_loop(config: NodeConfig, agents: int, seed: int, settle_s: float = 2.
     [
         (1, 4, 300, 3),
         (5, 9, 100, 5),
-        (12, 18, 30, 10),
+        (11, 17, 30, 10),
     ],
 )
 def test_the_demo_node_has_a_capacity_for_each_tier(holds: int, fails: int, speed: float, ttft_s: float) -> None:
-    """Bounds one level wider than what four seeds show (2, 6 or 7, and 14 or 15): the search has something to find at each tier."""
+    """Bounds one level wider than what four seeds show (2, 6 or 7, and 12 to 14): the search has something to find at each tier."""
     assert closed_loop(PRESETS["demo"], holds, seed=1).holds(speed, ttft_s)
     assert not closed_loop(PRESETS["demo"], fails, seed=1).holds(speed, ttft_s)
 

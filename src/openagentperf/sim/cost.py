@@ -66,12 +66,12 @@ def step_ns(config: NodeConfig, batch: int, kv_tokens: int, prefill_tokens: int)
 
 PRESETS: dict[str, NodeConfig] = {
     "demo": NodeConfig(
-        blocks=320,
+        blocks=310,
         max_batch=64,
         max_model_len=8_192,
         chunk_tokens=448,
         base_ns=200_000,
-        per_sequence_ns=1_050_000,
+        per_sequence_ns=1_150_000,
         per_kv_token_ns=30.0,
         per_prefill_token_ns=80_000.0,
     ),
@@ -86,12 +86,13 @@ PRESETS: dict[str, NodeConfig] = {
         per_prefill_token_ns=0.0,
     ),
 }
-"""`demo` is tuned to the `demo` corpus: about 2 agents at 300 tokens/s, 6 at 100, 14 at 30, and a cliff behind the last.
+"""`demo` is tuned to the `demo` corpus: about 2 agents at 300 tokens/s, 6 or 7 at 100, 12 or 13 at 30, and a cliff behind the last.
 
 The cliff lies just below 16 so that the ramp ends there, and high enough that a few seconds of any level hold 67 turns: a whole quick
-search must end in 200 s. A full prefill chunk takes 448 x 80 us = 36 ms. Once the 320 blocks (20,480 tokens) no longer hold everybody's
-prefix, most steps carry one, so decode falls below 30 tokens/s whatever the batch. With cheap chunks it would not fall: the pool then
-limits the batch, few sequences decode fast while the rest wait, and a speed limit alone calls the overload fine (a first draft passed
-30 tokens/s at 32 agents).
+search is to end in about 200 s. Where the pool is full differs by two agents from phase to phase, as the contexts do, so the last
+tier steps down once or twice. A full prefill chunk takes 448 x 80 us = 36 ms. Once the 310 blocks (19,840 tokens) no longer hold
+everybody's prefix, most steps carry one, so decode falls below 30 tokens/s whatever the batch. With cheap chunks it would not fall:
+the pool then limits the batch, few sequences decode fast while the rest wait, and a speed limit alone calls the overload fine (a first
+draft passed 30 tokens/s at 32 agents).
 `fast` gives every sequence a token each 10 ms whatever the load: a target to measure the load generator by.
 """
