@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement scripts/engines.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,engines,tokenizers]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,engines,tokenizers,seal,report,fetch]'
 	@touch $@ $(VENV)/.installed
 
 # --- the two commands -------------------------------------------------------------------------------------------------------

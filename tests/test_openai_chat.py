@@ -55,7 +55,7 @@ def test_the_example_has_two_requests() -> None:
     assert second.appended[0].tool_calls[1] == ToolCall("c2", "bash", '{"command":"git log -1"}')
     assert (first.tool_calls, second.tool_calls) == (2, 0)
     assert first.tool_delay_ns is None
-    assert second.output_tokens == 2 + 4  # ceil(5 bytes / 3.5), and the message's own 4
+    assert second.output_tokens == 2  # ceil(5 bytes / 3.5)
     assert session.notes == ()
 
 
@@ -160,7 +160,7 @@ def test_recorded_usage_is_preferred() -> None:
 def test_reasoning_counts_as_output_only() -> None:
     session = one(ask(), {**DONE, "reasoning_content": "a" * 35}, ask(), DONE)
     first, second = session.turns
-    assert first.output_tokens == 2 + 4 + 10  # "Done.", the message, 35 bytes at 3.5
+    assert first.output_tokens == 2 + 10  # "Done.", 35 bytes at 3.5
     assert second.input_tokens == first.input_tokens + (2 + 4) + (2 + 4)  # + answer + question, no reasoning
 
 

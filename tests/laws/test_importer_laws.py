@@ -71,7 +71,7 @@ def read(name: str, data: bytes) -> tuple[list[Trajectory], list[Skipped]]:
     skipped: list[Skipped] = []
     found: list[Trajectory] = []
     try:
-        found.extend(IMPORTERS[name](data, "f", skipped))
+        found.extend(IMPORTERS[name].read(data, "f", skipped))
     except CorpusError:
         assert found == [], "a file that gave something is no error"
     return found, skipped
@@ -112,7 +112,7 @@ def test_arbitrary_bytes_raise_nothing_else(name: str, data: bytes) -> None:
     found, _ = read(name, data)
     for session in found:
         assert_sendable(session)
-    detect(data, "f")
+    detect(data)
 
 
 KEYS = sorted(

@@ -67,12 +67,12 @@ def _read(file: Path, skipped: list[Skipped], format: str | None) -> Iterator[Tr
         ) from error  # fmt: skip
     if not data.strip():
         raise CorpusError(str(file), "is empty", "a recording is needed", "check the path")
-    name = format or detect(data, str(file))
+    name = format or detect(data)
     if name is None:
         raise _unknown(file, data)
     before = len(skipped)
     try:
-        yield from IMPORTERS[name](data, str(file), skipped)
+        yield from IMPORTERS[name].read(data, str(file), skipped)
     except CorpusError as error:
         lost = skipped[before:]
         if not lost:

@@ -62,8 +62,31 @@ class Turn(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """None: append-only. Else the history is cut to its first `keep` messages here: a compaction point."""
     cut: Literal["", "compaction", "microcompaction", "undeclared"] = ""
     """Why `keep` is set. `undeclared`: the recording rewrote its history without saying so; the compiler refuses it unless told."""
-    branch: str = ""
-    """Sub-agent that made this request; "" is the main line."""
+
+
+class Branch(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A sub-agent: a line of requests with a history of its own, started by an answer of its parent line.
+
+        parent's turn `after` is answered -> SPAWN -> delay_ns -> the branch's turns, one after the other -> JOIN -> parent's turn `join`
+
+    Several branches may run at once, and beside their parent. The tool delay of the parent's turn does not hold the wait for a branch
+    that joins before the parent's next turn: how long that takes is up to the system that answers the branch.
+    """
+
+    name: str
+    """Unique in the trajectory, never ""."""
+    turns: tuple[Turn, ...]
+    parent: str = ""
+    """Name of the line that spawned it; "" is the main line. A parent stands before its children in Trajectory.branches."""
+    after: int
+    """SPAWN: the parent's turn whose answer started it."""
+    join: int | None = None
+    """JOIN: the parent's first turn that waits for this branch's end, `after` < join < number of the parent's turns. None: in the
+    background; the parent goes on, and only the end of the whole tree waits."""
+    delay_ns: Ns | None = None
+    """From the end of the parent's answer to the branch's first request; None where not recorded (then 0)."""
+    tools: tuple[str, ...] = ()
+    """As Trajectory.tools; a sub-agent is often offered fewer."""
 
 
 class Trajectory(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -71,6 +94,9 @@ class Trajectory(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     id: str
     turns: tuple[Turn, ...]
+    """The main line."""
+    branches: tuple[Branch, ...] = ()
+    """Sub-agents. The session is a tree: it has ended when its main line and every branch have."""
     tools: tuple[str, ...] = ()
     """Tool definitions, each the JSON text of one OpenAI `tools` entry, offered at every turn."""
     format: str = ""
@@ -97,10 +123,10 @@ class Skipped(Struct, frozen=True):
     why: str
 
 
-def histories(trajectory: Trajectory) -> Iterator[list[Message]]:
-    """The full message list of each turn, in order. The list is reused: copy it to keep it."""
+def histories(line: Trajectory | Branch) -> Iterator[list[Message]]:
+    """The full message list of each turn of one line, in order. The list is reused: copy it to keep it."""
     messages: list[Message] = []
-    for turn in trajectory.turns:
+    for turn in line.turns:
         if turn.keep is not None:
             del messages[turn.keep :]
         messages.extend(turn.appended)

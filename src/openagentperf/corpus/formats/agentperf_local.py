@@ -1,9 +1,7 @@
 """agentperf-local traces: one JSON line a request, each with its full message list and the tool delay after its answer.
 
-Full lists make a file quadratic, so this importer compares each line's messages with those of the line before and keeps the
-difference. Where the earlier list is not a prefix of the later one, the turn keeps the common part and is marked
-`undeclared`: the bundled SWE-bench traces do that at every turn, because their last message ("Tool-call turn 3 of 100") is
-never sent again. Messages are compared as we would send them: a recorder's extra keys do not count as a rewrite.
+The bundled SWE-bench traces rewrite their history at every turn, because their last message ("Tool-call turn 3 of 100") is never
+sent again: such turns are marked `undeclared` (see `snapshots`).
 """
 
 from __future__ import annotations
@@ -15,11 +13,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from openagentperf.corpus.formats import chat, counts, languages
+from openagentperf.corpus.formats.head import Head
 from openagentperf.corpus.formats.lines import BAD, decoded, why
-from openagentperf.corpus.formats.mend import Mender, sentences
-from openagentperf.corpus.tokens import estimate, estimate_message
+from openagentperf.corpus.formats.mend import sentences
+from openagentperf.corpus.formats.snapshots import Snapshots
 from openagentperf.errors import CorpusError
-from openagentperf.records.trajectory import Message, Skipped, Trajectory, Turn
+from openagentperf.records.trajectory import Message, Skipped, Trajectory
 
 FORMAT = "agentperf-local"
 
@@ -50,6 +49,17 @@ class Manifest(Struct):
 _LINE = msgspec.json.Decoder(Line)
 _MANIFEST = msgspec.json.Decoder(Manifest)
 _MESSAGE = msgspec.json.Decoder(chat.ChatMessage)
+
+
+def recognises(head: Head) -> bool:
+    """Whether its lines are requests, or it is a manifest (so that `read` can say what to import instead)."""
+    if head.whole is not None and {"mode", "tasks"} <= head.whole.keys():
+        return True
+    return any(
+        "messages" in record
+        and ("simulated_tool_delay_ms_after" in record or {"conversation_idx", "target_output_tokens"} <= record.keys())
+        for record in head.records
+    )
 
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
@@ -98,102 +108,47 @@ def is_manifest(data: bytes) -> bool:
     return True
 
 
-class _History:
-    """The messages of the last request: as bytes, as recorded, and as they would be sent."""
-
-    def __init__(self) -> None:
-        self.raw: list[bytes] = []
-        self.recorded: list[Message] = []
-        self.sent: list[Message] = []
-        self.converted: Counter[str] = Counter()
-        self.mended: Counter[str] = Counter()
-
-    def advance(self, messages: list[Raw]) -> tuple[int, list[Message]]:
-        """How many messages of the last request stay as they are, and what this request adds to those.
-
-        Nothing changes where it raises (one of `lines.BAD`: a message that cannot be used).
-        """
-        raw = [bytes(message) for message in messages]
-        same = 0
-        for old, new in zip(self.raw, raw, strict=False):
-            if old != new:
-                break
-            same += 1
-        notes: Counter[str] = Counter()
-        recorded = self.recorded[:same] + [chat.to_message(_MESSAGE.decode(text), notes) for text in raw[same:]]
-        mended: Counter[str] = Counter()
-        mender = Mender(mended)
-        sent = mender.take(recorded)
-        sent += mender.settle()
-        keep = 0
-        for before, now in zip(self.sent, sent, strict=False):
-            if before is not now and before != now:
-                break
-            keep += 1
-        self.converted += notes
-        self.mended |= mended
-        self.raw, self.recorded, self.sent = raw, recorded, sent
-        return keep, sent[keep:]
+def _convert(text: bytes, notes: Counter[str]) -> list[Message]:
+    return [chat.to_message(_MESSAGE.decode(text), notes)]
 
 
 def _trajectory(name: str, source: str, requests: list[tuple[str, Line]], skipped: list[Skipped]) -> Trajectory | None:
-    history = _History()
-    turns: list[Turn] = []
     notes: Counter[str] = Counter()
     tally: Counter[str] = Counter()
-    tools: tuple[str, ...] = ()
-    first_tools: list[bytes] = []
-    harness = ""
+    first = requests[0][1] if requests else Line(messages=[])
+    first_tools = [bytes(tool) for tool in first.tools or ()]
+    tools = chat.tool_texts(first.tools or (), notes)
+    snapshots = Snapshots(_convert, tools)
     for where, line in requests:
-        before = len(history.sent)
+        prompt = counts.tokens(line.recorded_prompt_tokens)
+        output = counts.tokens(line.recorded_completion_tokens) or counts.tokens(line.target_output_tokens)
         try:
-            keep, appended = history.advance(line.messages)
+            appended = snapshots.add(
+                line.messages,
+                input_tokens=prompt,
+                output_tokens=output or 1,
+                tool_calls=len(line.recorded_tool_calls_after or ()),
+                delay_ns=counts.delay_ns(line.simulated_tool_delay_ms_after),
+            )
         except BAD as error:
             skipped.append(Skipped(where, why(error)))
             continue
-        offered = [bytes(tool) for tool in line.tools or ()]
-        if not turns:
-            first_tools = offered
-            tools = chat.tool_texts(line.tools or (), notes)
-            harness = _harness(line.source)
-        elif offered != first_tools:
+        if [bytes(tool) for tool in line.tools or ()] != first_tools:
             notes["requests that offered other tools than the first: the first set is used"] += 1
         for message in appended:
             for call in message.tool_calls:
                 languages.tally_text(call.arguments, tally)
-        turns.append(_turn(line, keep, before, appended, history.sent, tools))
-    if not turns:
+    if not snapshots.turns:
         return None
     return Trajectory(
         id=name,
-        turns=tuple(turns),
+        turns=snapshots.turns,
         tools=tools,
         format=FORMAT,
         source=source,
         language=languages.main_language(tally),
-        harness=harness,
-        notes=sentences(notes + history.converted + history.mended),
-    )
-
-
-def _turn(
-    line: Line, keep: int, before: int, appended: list[Message], sent: list[Message], tools: tuple[str, ...]
-) -> Turn:
-    prompt = counts.tokens(line.recorded_prompt_tokens)
-    output = counts.tokens(line.recorded_completion_tokens) or counts.tokens(line.target_output_tokens)
-    estimated = prompt is None or prompt == 0
-    if prompt is None or estimated:
-        prompt = sum(map(estimate_message, sent)) + sum(map(estimate, tools))
-    rewritten = keep < before
-    return Turn(
-        appended=tuple(appended),
-        output_tokens=max(1, output or 1),
-        input_tokens=max(1, prompt),
-        counted="estimated" if estimated else "recorded",
-        tool_calls=len(line.recorded_tool_calls_after or ()),
-        tool_delay_ns=counts.delay_ns(line.simulated_tool_delay_ms_after),
-        keep=keep if rewritten else None,
-        cut="undeclared" if rewritten else "",
+        harness=_harness(first.source),
+        notes=sentences(notes + snapshots.notes),
     )
 
 

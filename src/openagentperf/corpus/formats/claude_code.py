@@ -15,6 +15,7 @@ from typing import Literal
 from openagentperf.corpus.formats import claude_blocks, injected
 from openagentperf.corpus.formats.claude_blocks import Answer
 from openagentperf.corpus.formats.claude_lines import Node, nodes
+from openagentperf.corpus.formats.head import Head
 from openagentperf.corpus.formats.mend import Mender, results_first, sentences
 from openagentperf.corpus.formats.prefix import prefix
 from openagentperf.corpus.formats.tree import branches, main_chain
@@ -25,6 +26,11 @@ from openagentperf.records.trajectory import Message, Skipped, Trajectory, Turn
 FORMAT = "claude-code"
 CLEARED = "[Old tool result content cleared]"
 """What microcompaction leaves of a tool result."""
+
+
+def recognises(head: Head) -> bool:
+    """Whether a line of the first ones hangs in the tree."""
+    return any({"uuid", "parentUuid", "type", "sessionId"} <= record.keys() for record in head.records)
 
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
@@ -137,7 +143,6 @@ class _Session:
                 tool_delay_ns=claude_blocks.delay_ns(answer, self._result_stamps),
                 keep=self._keep,
                 cut="" if self._keep is None else "compaction" if self._compacted else "microcompaction",
-                branch=self._agent,
             )
         )
         self._mark = len(self._history)

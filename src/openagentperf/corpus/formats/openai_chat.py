@@ -15,11 +15,12 @@ from msgspec import Raw, Struct
 
 from openagentperf.corpus.formats import counts, languages
 from openagentperf.corpus.formats.chat import ChatMessage, to_message, tool_texts
+from openagentperf.corpus.formats.head import Head, Keys
 from openagentperf.corpus.formats.lines import BAD, decoded, why
-from openagentperf.corpus.formats.mend import Mender, results_first, sentences
-from openagentperf.corpus.tokens import estimate, estimate_message
+from openagentperf.corpus.formats.mend import sentences
+from openagentperf.corpus.formats.steps import Steps
 from openagentperf.errors import CorpusError
-from openagentperf.records.trajectory import Message, Skipped, Trajectory, Turn
+from openagentperf.records.trajectory import Skipped, Trajectory
 
 FORMAT = "openai-chat"
 
@@ -41,10 +42,40 @@ class Usage(Struct):
     prompt_tokens_details: object = None
 
 
+class _Role(Struct):
+    role: str
+
+
+_OF_REQUESTS = ("kwargs", "ttft_ms", "conversation_idx", "simulated_tool_delay_ms_after", "trajectory_format")
+_ROLE = msgspec.json.Decoder(_Role)
 _RECORD = msgspec.json.Decoder(Conversation | list[ChatMessage])
 _ONE = msgspec.json.Decoder(Conversation)
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _FIRST = msgspec.json.Decoder(ChatMessage)
+
+
+def recognises(head: Head) -> bool:
+    """Whether the file is a list of messages, or its records hold one each."""
+    if head.array is not None and _is_messages(head.array[:1]):
+        return True
+    return any(_is_session(record) for record in head.records)
+
+
+def _is_session(record: Keys) -> bool:
+    # Proxy captures and OpenHands completions hold `messages` too, but each is one request, not one session.
+    if "messages" not in record or not record.keys().isdisjoint(_OF_REQUESTS):
+        return False
+    try:
+        return _is_messages(_ARRAY.decode(record["messages"]))
+    except BAD:
+        return False
+
+
+def _is_messages(items: list[Raw]) -> bool:
+    try:
+        return bool(items) and bool(_ROLE.decode(items[0]).role)
+    except BAD:
+        return False
 
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
@@ -116,55 +147,30 @@ def _trajectory(conversation: Conversation, where: str, source: str) -> Trajecto
     notes: Counter[str] = Counter()
     tally: Counter[str] = Counter()
     tools = tool_texts(conversation.tools or (), notes)
-    mender = Mender(notes)
-    turns: list[Turn] = []
-    step: list[Message] = []
-    waiting: list[Message] = []
-    so_far = sum(map(estimate, tools))
+    steps = Steps(notes, tools=tools)
     for recorded in conversation.messages:
         message = to_message(recorded, notes)
         if message.role != "assistant":
-            step.append(message)
+            steps.hear(message)
             continue
         for call in message.tool_calls:
             languages.tally_text(call.arguments, tally)
-        if not step and not waiting and not turns:
-            notes["answers before any request kept as history"] += 1
-            waiting += mender.take([message])
-            continue
-        # Before the first answer there are no calls, and a stray tool result must not pass the system message.
-        ordered = results_first(step, notes) if waiting else step
-        appended = waiting + mender.take(ordered)
-        appended += mender.settle()
-        so_far += sum(map(estimate_message, appended))
-        turns.append(_turn(appended, message, so_far, recorded.usage))
-        step = []
-        waiting = mender.take([message])
-    if not turns:
+        prompt, output, cached = _usage(recorded.usage)
+        if not (prompt and output):
+            prompt = output = cached = None
+        steps.answer(message, input_tokens=prompt, output_tokens=output, cached_tokens=cached)
+    if not steps.turns:
         return None
     name = conversation.id
     return Trajectory(
         id=str(name) if isinstance(name, str | int) and name != "" else where,
-        turns=tuple(turns),
+        turns=steps.turns,
         tools=tools,
         format=FORMAT,
         source=source,
         language=languages.main_language(tally),
         model=conversation.model if isinstance(conversation.model, str) else "",
         notes=sentences(notes),
-    )
-
-
-def _turn(appended: list[Message], answer: Message, so_far: int, recorded: object) -> Turn:
-    prompt, output, cached = _usage(recorded)
-    known = bool(prompt and output)
-    return Turn(
-        appended=tuple(appended),
-        output_tokens=output if known and output else max(1, estimate_message(answer) + estimate(answer.reasoning)),
-        input_tokens=prompt if known and prompt else max(1, so_far),
-        counted="recorded" if known else "estimated",
-        cached_tokens=cached if known else None,
-        tool_calls=len(answer.tool_calls),
     )
 
 
