@@ -95,6 +95,16 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """A new file that only its owner can read, from its first byte on. FileExistsError, as a StorageError, where it is there."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def append_line(path: Path, record: msgspec.Struct) -> None:
     """One JSON line, on disk when this returns. What a crash or a full disk left of a line before it is cut off first."""
     with storage_errors(path), path.open("a+b") as file:

@@ -11,6 +11,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from openagentperf.cli import seal
 from openagentperf.cli.card import card_text
 from openagentperf.cli.output import note, say, say_json
 from openagentperf.corpusjobs.build import ESTIMATE
@@ -20,6 +21,9 @@ from openagentperf.corpusjobs.imports import ImportReport, import_paths
 from openagentperf.records.trajectory import Skipped
 
 app = typer.Typer(help="Import, build and describe sets of trajectories.", no_args_is_help=True, rich_markup_mode=None)
+
+for _command in seal.COMMANDS:
+    app.command(_command.__name__)(_command)
 
 Out: TypeAlias = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Folder of the set; made where it is not there.")

@@ -36,7 +36,7 @@ def read_set(folder_or_file: Path, skipped: list[Skipped]) -> Iterator[Trajector
     A line that is no usable trajectory is left out and added to `skipped` as `file:line` with its reason: one bad line of ten thousand
     must not cost a run, and must not vanish either. CorpusError where the file cannot be read, or where no line is usable.
     """
-    path = folder_or_file / SET_NAME if folder_or_file.is_dir() else folder_or_file
+    path = set_path(folder_or_file)
     decoder = msgspec.json.Decoder(Trajectory)
     usable, before = 0, len(skipped)
     for number, line in _lines(path):
@@ -62,6 +62,11 @@ def read_set(folder_or_file: Path, skipped: list[Skipped]) -> Iterator[Trajector
             "at least one trajectory is needed",
             "import recordings (`openagentperf corpus import`) or build a set (`openagentperf corpus build`)",
         )
+
+
+def set_path(folder_or_file: Path) -> Path:
+    """The file of a native set."""
+    return folder_or_file / SET_NAME if folder_or_file.is_dir() else folder_or_file
 
 
 def is_native(path: Path) -> bool:

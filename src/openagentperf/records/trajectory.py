@@ -103,6 +103,9 @@ class Trajectory(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The importer or generator that made it: `agentperf-local`, `claude-code`, `openai-chat`, `generated:agentperf`."""
     source: str = ""
     """File or data set it came from, or the generator's profile and seed."""
+    task: str = ""
+    """What was asked, by a name that all recordings of the same task share (a benchmark's instance id); "" where the recording has none.
+    Trajectories of one task never stand on both sides of a split (corpus.split)."""
     licence: str = ""
     """SPDX id of the text's licence; "" where unknown."""
     language: str = ""
@@ -121,6 +124,11 @@ class Skipped(Struct, frozen=True):
     where: str
     """`file:line`, or the record's path."""
     why: str
+
+
+def lines(trajectory: Trajectory) -> tuple[Trajectory | Branch, ...]:
+    """The main line, then the branches in their order: how the turns of a tree are numbered through (records.tree)."""
+    return (trajectory, *trajectory.branches)
 
 
 def histories(line: Trajectory | Branch) -> Iterator[list[Message]]:
