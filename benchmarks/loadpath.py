@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-import numpy as np
 from msgspec import Struct
 
 from benchmarks.mock import Mock, SendLog, pinned, running
@@ -38,6 +38,7 @@ from openagentperf.wire.chatrequest import encode_message, fixed_head
 
 HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream"}
 TIERS = tier_presets()["agentperf"]
+Through: TypeAlias = Callable[[str], AbstractContextManager[str]]
 
 
 class Shape(Struct, frozen=True, kw_only=True):
@@ -87,16 +88,17 @@ class Phase:
         return self.measured.where(~self.measured.failed)
 
 
-def measure(shape: Shape, *options: str, server_core: int | None = None) -> Phase:
-    """Run one phase against a fresh mock server with `options`."""
+def measure(shape: Shape, *options: str, server_core: int | None = None, through: Through = nullcontext) -> Phase:
+    """Run one phase against a fresh mock server with `options`; `through` puts something between, and yields its URL."""
     with (
         tempfile.TemporaryDirectory(prefix="openagentperf-") as scratch,
         running("--prompt-tokens", "number", "--obey", "1", *options, core=server_core) as mock,
+        through(mock.url) as url,
     ):
-        return _phase(shape, mock, Path(scratch))
+        return _phase(shape, mock, url, Path(scratch))
 
 
-def _phase(shape: Shape, mock: Mock, folder: Path) -> Phase:
+def _phase(shape: Shape, mock: Mock, url: str, folder: Path) -> Phase:
     corpus = folder / f"corpus{SUFFIX}"
     with corpus.open("wb") as file:
         compile_corpus(_sessions(shape), encode_message, CompileOptions(), file.write)
@@ -108,13 +110,14 @@ def _phase(shape: Shape, mock: Mock, folder: Path) -> Phase:
 
     with ExitStack() as stack:
         with pinned(shape.worker_core):  # the worker inherits its core
-            fleet = stack.enter_context(Fleet(_setup(shape, mock, corpus), folder))
+            fleet = stack.enter_context(Fleet(_setup(shape, url, corpus), folder))
         facts, collector = fleet.run(_order(shape), folder, Quota(shape.least_turns, 0), tick)
         log = mock.log()
     tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, collector.kept)
     turns = Turns.from_columns(tables.read_turns(folder))
     samples = tables.read_samples(folder)
-    cold = Sharing(np.zeros(int(turns.trajectory.max(initial=0)) + 1, dtype=np.int64))
+    trajectories = int(turns.trajectory.max(initial=0)) + 1
+    cold = Sharing.of([1] * trajectories, [0] * trajectories, [0] * trajectories)
     return Phase(
         facts=facts,
         everything=turns,
@@ -144,11 +147,11 @@ def _sessions(shape: Shape) -> Iterator[Trajectory]:
         yield Trajectory(id=f"session {number}", turns=tuple(turns))
 
 
-def _setup(shape: Shape, mock: Mock, corpus: Path) -> Setup:
+def _setup(shape: Shape, url: str, corpus: Path) -> Setup:
     return Setup(
         worker=0,
         workers=1,
-        url=mock.url,
+        url=url,
         ca_file="",
         headers=HEADERS,
         fixed_head=fixed_head(

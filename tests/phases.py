@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from openagentperf.plan import Rigor, Tier, TierSet
 from openagentperf.records.phase import Judged, PhaseFacts, PhaseKind, PhaseOrder, TierVerdict, Verdict
 from openagentperf.records.turns import ClientSample, TurnRow
@@ -19,7 +17,8 @@ OPENS_S, CLOSES_S = 100.0, 200.0
 EASY = Tier(name="easy", output_speed=30, ttft_s=10)
 HARD = Tier(name="hard", output_speed=100, ttft_s=1)
 RIGOR = Rigor(search_turns=100, certify_turns=300, trajectories=0, trajectories_per_agent=0)
-COLD = Sharing(np.full(1000, 1000, dtype=np.int64))
+COLD = Sharing.of(lines=[1] * 1000, first_turns=[0] * 1000, shared_bytes=[3500] * 1000)
+"""A thousand trajectories without sub-agents. A fifth of the bytes of a `row` is shared."""
 
 
 def ns(seconds: float) -> int:
@@ -37,7 +36,8 @@ def row(
         "due_ns": ns(due_s), "sent_ns": ns(due_s + late_s), "first_byte_ns": ns(first), "first_output_ns": ns(first),
         "last_output_ns": ns(last), "closed_ns": ns(last), "prompt_tokens": 5000, "cached_tokens": 4000,
         "output_tokens": tokens, "output_reads": tokens, "output_events": tokens, "output_chars": 4 * tokens,
-        "response_bytes": 200 * tokens, "connection": "reused", "read_lag_ns": 0, "first_lag_ns": 0, "last_lag_ns": 0,
+        "response_bytes": 200 * tokens, "request_bytes": 17_500, "connection": "reused",
+        "read_lag_ns": 0, "first_lag_ns": 0, "last_lag_ns": 0,
     }  # fmt: skip
     return TurnRow(**(fields | more))
 

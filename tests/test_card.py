@@ -8,7 +8,7 @@ from openagentperf.corpus.text.pool import GRAMMARS
 from openagentperf.corpus.tokens import estimate, estimate_message
 from openagentperf.errors import CorpusError
 from openagentperf.records.card import Card
-from openagentperf.records.trajectory import Message, Trajectory, Turn
+from openagentperf.records.trajectory import Branch, Message, Trajectory, Turn
 
 SECOND = 1_000_000_000
 ASK, ANSWER = Message("user", "x" * 350), Message("assistant", "y" * 35)
@@ -80,6 +80,26 @@ def test_calls_and_cuts() -> None:
     assert got.parallel_share == pytest.approx(1 / 2)  # of the two turns that call
     assert got.cuts == {"compaction": 1, "undeclared": 1}
     assert described(turn(1)).parallel_share is None
+
+
+def test_sub_agents_count_and_each_line_is_one_of_its_own() -> None:
+    def line(*turns: Turn) -> Branch:
+        return Branch(name="b", turns=turns, after=0)
+
+    sub_agent = line(turn(100, tool_delay_ns=5 * SECOND), turn(400))
+    tree = Trajectory(id="t", turns=(turn(1000, tool_delay_ns=SECOND), turn(1500)), branches=(sub_agent,))
+    alone = Trajectory(id="u", turns=(turn(2000),))
+    got = card([tree, alone])
+    assert (got.turns, got.turns_per_trajectory.max) == (5, 4)
+    assert (got.trajectories_with_branches, got.branches, got.branch_turns) == (1, 1, 0.4)
+    assert got.growth_tokens is not None
+    assert (got.growth_tokens.min, got.growth_tokens.max) == (300, 500), "never from one line to another"
+    assert got.tool_delay_s is not None
+    assert (got.tool_delay_s.min, got.tool_delay_s.max, got.tool_delay_missing) == (1.0, 5.0, 0.0)
+    assert got.prefix_reuse == pytest.approx((1000 + 100) / 5000)  # a sub-agent's first request is cold
+    rows = {row[:29].strip(): row[29:].split() for row in card_text(got).split("\n")}
+    assert rows["turns of sub-agents"] == ["40.0%"]
+    assert "sub-agents" not in card_text(card([alone]))
 
 
 def test_what_a_set_is_made_of() -> None:

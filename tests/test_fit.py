@@ -15,12 +15,14 @@ from openagentperf.corpus.fit import (
     cut,
     fault,
     missing_delays,
+    recorded_delays,
     shorten_delays,
+    turns_of,
     with_delays,
 )
-from openagentperf.records.trajectory import Message, Trajectory, Turn
+from openagentperf.records.trajectory import Branch, Message, Trajectory, Turn, lines
 from openagentperf.units import NS_PER_S
-from trajectories import session, trajectories
+from trajectories import branch, forests, session
 
 
 @pytest.mark.parametrize(
@@ -58,13 +60,20 @@ def test_recorded_delays_stay_and_the_last_turn_waits_for_nothing() -> None:
     assert missing_delays(with_delays(whole, seed=1)) == 0
 
 
-@given(trajectories(), st.integers(0, 1 << 50))
+@given(forests(), st.integers(0, 1 << 50))
 def test_shortened_delays_are_the_smaller_of_delay_and_limit(whole: Trajectory, limit_ns: int) -> None:
     shortened, number = shorten_delays(whole, limit_ns)
-    before, after = ([turn.tool_delay_ns for turn in t.turns] for t in (whole, shortened))
-    assert after == [None if delay is None else min(delay, limit_ns) for delay in before]
-    assert number == sum(a != b for a, b in zip(before, after, strict=True))
-    assert msgspec.structs.replace(shortened, turns=whole.turns) == whole
+    assert list(recorded_delays(shortened)) == [min(delay, limit_ns) for delay in recorded_delays(whole)]
+    assert number == sum(delay > limit_ns for delay in recorded_delays(whole))
+    assert without_delays(shortened) == without_delays(whole)
+
+
+def without_delays(whole: Trajectory) -> Trajectory:
+    def bare(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        return tuple(msgspec.structs.replace(turn, tool_delay_ns=None) for turn in turns)
+
+    branches = tuple(msgspec.structs.replace(b, turns=bare(b.turns), delay_ns=None) for b in whole.branches)
+    return msgspec.structs.replace(whole, turns=bare(whole.turns), branches=branches)
 
 
 def test_a_cap_holds_for_drawn_delays_too() -> None:
@@ -118,10 +127,84 @@ def test_nonsense_is_told(turns: tuple[Turn, ...], why: str) -> None:
     assert fault(Trajectory(id="t", turns=turns)) == why
 
 
-@given(trajectories(), st.integers(0, 1 << 41))
+TREE = msgspec.structs.replace(
+    session(turns=4),
+    branches=(
+        branch("a", after=0, join=1),
+        branch("a1", after=1, parent="a"),
+        branch("b", after=1, join=3),
+        branch("c", after=3),
+    ),
+)
+"""Of each line turn k has 100 + 50 k tokens in and 10 out."""
+
+
+def test_a_tree_is_sound() -> None:
+    assert fault(TREE) == ""
+    assert turns_of(TREE) == 4 + 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ({"name": ""}, "branch '' has no name of its own"),
+        ({"name": "a"}, "branch 'a' has no name of its own"),
+        ({"parent": "c"}, "branch 'b': its parent 'c' does not stand before it"),
+        ({"parent": "b"}, "branch 'b': its parent 'b' does not stand before it"),
+        ({"after": 4}, "branch 'b': it is spawned by turn 4 of a line with 4 turns"),
+        ({"after": -1}, "branch 'b': it is spawned by turn -1 of a line with 4 turns"),
+        ({"after": 3}, "branch 'b': spawned by turn 3, it is joined at turn 3 of a line with 4 turns"),
+        ({"join": 4}, "branch 'b': spawned by turn 1, it is joined at turn 4 of a line with 4 turns"),
+        ({"parent": "a"}, "branch 'b': spawned by turn 1, it is joined at turn 3 of a line with 2 turns"),
+        ({"delay_ns": -1}, "branch 'b': it is spawned after -1 ns"),
+        ({"turns": ()}, "branch 'b': it has no turns"),
+        ({"turns": (Turn(appended=(), input_tokens=1, output_tokens=1),)}, "branch 'b': turn 0 has no message"),
+    ],
+)  # fmt: skip
+def test_a_branch_that_hangs_nowhere_is_told(made: dict[str, object], why: str) -> None:
+    a, a1, b, c = TREE.branches
+    broken = msgspec.structs.replace(b, **made)
+    assert fault(msgspec.structs.replace(TREE, branches=(a, a1, broken, c))) == why
+
+
+def cut_to(limit: int) -> list[tuple[str, int, int | None]]:
+    """What is left of TREE: name, turns and join of each line."""
+    found = cut(TREE, limit)
+    assert found is not None
+    return [
+        (line.name, len(line.turns), line.join) if isinstance(line, Branch) else ("", len(line.turns), None)
+        for line in lines(found)
+    ]
+
+
+def test_cut_goes_through_the_tree() -> None:
+    assert cut(TREE, 1_000) is TREE
+    # The main line's last turn has 260 tokens: with it goes `c`, which it spawned, and the join of `b`.
+    assert cut_to(259) == [("", 3, None), ("a", 2, 1), ("a1", 2, None), ("b", 2, None)]
+    # One turn a line: nothing is left that would join, and what a second turn spawned is gone, its own branches with it.
+    assert cut_to(110) == [("", 1, None), ("a", 1, None)]
+    long = msgspec.structs.replace(TREE.turns[0], input_tokens=5_000)
+    first_too_long = msgspec.structs.replace(TREE.branches[0], turns=(long,))
+    found = cut(msgspec.structs.replace(TREE, branches=(first_too_long, *TREE.branches[1:])), 1_000)
+    assert found is not None
+    assert [b.name for b in found.branches] == ["b", "c"], "a branch of which no turn fits, and what it spawned"
+    assert found.turns is TREE.turns
+
+
+def test_delays_are_drawn_for_every_line_and_not_twice_the_same() -> None:
+    drawn = with_delays(TREE, seed=1)
+    assert missing_delays(TREE) == 3 + 4
+    assert missing_delays(drawn) == 0
+    firsts = [line.turns[0].tool_delay_ns for line in lines(drawn)]
+    assert len(set(firsts)) == len(firsts)
+    assert [b.turns[-1].tool_delay_ns for b in drawn.branches] == [None] * 4
+    assert drawn.turns == with_delays(session(turns=4), seed=1).turns, "sub-agents do not change the main line's draws"
+
+
+@given(forests(), st.integers(0, 1 << 41))
 def test_what_fits_is_sound_and_within_the_limit(trajectory: Trajectory, limit: int) -> None:
     assert fault(trajectory) == ""
     found = cut(trajectory, limit)
     if found is not None:
         assert fault(with_delays(found, 1)) == ""
-        assert all(turn.input_tokens + turn.output_tokens <= limit for turn in found.turns)
+        assert all(turn.input_tokens + turn.output_tokens <= limit for line in lines(found) for turn in line.turns)

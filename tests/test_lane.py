@@ -1,4 +1,4 @@
-"""One agent and its connection against a server that answers, closes, or dies as a script says."""
+"""One agent and its connections against a server that answers, closes, or dies as a script says."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from openagentperf.client.connection import Connection
 from openagentperf.client.endpoint import Address, request_head, resolve
 from openagentperf.load.lane import Lane
 from openagentperf.load.requests import Request
+from openagentperf.load.seat import Seat
+from openagentperf.records.tree import Line
 from openagentperf.records.turns import RawTurn
 from openagentperf.units import NS_PER_MS, NS_PER_S
 from test_agent import Set
@@ -85,16 +87,24 @@ class Scripted:
 
 
 class OnePhase:
-    """Implements load.lane.Host for one lane; rows come out of a queue."""
+    """Implements load.lane.Host for one seat; rows come out of a queue."""
 
-    def __init__(self, address: Address, idle_reuse_ns: int, delay_ns: int) -> None:
+    def __init__(
+        self, address: Address, idle_reuse_ns: int, delay_ns: int, trajectory: int | list[Line] = 1000
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.worker, self.idle_reuse_ns, self.stopping = 0, idle_reuse_ns, False
         self.rows: asyncio.Queue[RawTurn] = asyncio.Queue()
         self.scheduled: list[int] = []
         self._address, self._clock = address, Clock()
         self._head = request_head(address, "POST", "/chat/completions", {})
-        self.lane = Lane(self, Agent(0, Set([1000], delay_ns=delay_ns), seed=1))
+        self.seat = Seat(self, Agent(0, Set([trajectory], delay_ns=delay_ns), seed=1))
+
+    @property
+    def lane(self) -> Lane:
+        """The one of an agent without sub-agents."""
+        (lane,) = self.seat.lanes
+        return lane
 
     def connection(self, lane: Lane) -> Connection:
         return Connection(self.loop, self._address, self._clock, lane)
@@ -111,18 +121,21 @@ class OnePhase:
 
     def end(self) -> None:
         self.stopping = True
-        self.lane.give_up("aborted", "the phase ended while the turn was open")
-        self.lane.stop()
+        for lane in self.seat.lanes:
+            lane.give_up("aborted", "the phase ended while the turn was open")
+            lane.stop()
         self._clock.close()
 
 
 @asynccontextmanager
-async def phase(server: Scripted, idle_reuse_s: float = 4.0, delay_ms: int = 5) -> AsyncIterator[OnePhase]:
+async def phase(
+    server: Scripted, idle_reuse_s: float = 4.0, delay_ms: int = 5, trajectory: int | list[Line] = 1000
+) -> AsyncIterator[OnePhase]:
     listening = await asyncio.start_server(server.one, "127.0.0.1", 0)
     async with listening:
         address = resolve(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1")
-        made = OnePhase(address, round(idle_reuse_s * NS_PER_S), delay_ms * NS_PER_MS)
-        made.lane.start()
+        made = OnePhase(address, round(idle_reuse_s * NS_PER_S), delay_ms * NS_PER_MS, trajectory)
+        made.seat.start()
         try:
             yield made
         finally:
@@ -211,7 +224,7 @@ async def test_nobody_listens():
     listening.close()
     await listening.wait_closed()
     going = OnePhase(resolve(f"http://127.0.0.1:{port}/v1"), NS_PER_S, NS_PER_MS)
-    going.lane.start()
+    going.seat.start()
     (row,) = await rows(going, 1)
     going.end()
     assert (row.failure, row.detail, row.sent_ns, row.connection) == ("connect", "Connection refused", None, "")
@@ -246,3 +259,53 @@ async def test_the_end_of_a_phase_forgets_a_turn_that_is_not_due():
         going.end()
         assert going.rows.empty()
         assert going.lane.turn is None
+
+
+# --- trees ----------------------------------------------------------------------------------------------------------
+
+TREE = [Line(0, 2), Line(2, 1, parent=0, after=0, join=1), Line(3, 1, parent=0, after=0), Line(4, 1, parent=0, after=0)]
+"""Turn 0 spawns three sub-agents of one turn each: turn 1 waits for the first of them."""
+
+
+async def test_a_tree_has_a_lane_for_each_request_in_flight_and_holds_its_seat():
+    server = Scripted(ok)
+    async with phase(server, trajectory=TREE) as going:
+        seen: list[RawTurn] = []
+        while not (seen and seen[-1].replay == 3):
+            seen += await rows(going, 1)
+        assert going.seat.active
+        lanes = len(going.seat.lanes)
+    for replay in (1, 2):
+        of_replay = [row for row in seen if row.replay == replay]
+        assert sorted((row.line, row.turn) for row in of_replay) == [(0, 0), (0, 1), (1, 2), (2, 3), (3, 4)]
+        assert [row.last for row in of_replay] == [False] * 4 + [True], "the last to end is the trajectory's end"
+        by_turn = {row.turn: row for row in of_replay}
+        assert all(by_turn[turn].due_ns == by_turn[0].closed_ns for turn in (2, 3, 4)), "spawned at once, side by side"
+        assert by_turn[1].due_ns >= max(by_turn[0].closed_ns, by_turn[2].closed_ns) + 5 * NS_PER_MS, "joined"
+        nexts = [row.due_ns for row in seen if row.replay == replay + 1 and row.turn == 0]
+        assert all(due >= max(row.closed_ns for row in of_replay) for due in nexts), "one tree at a time"
+    # At most three in hand at once: connections are kept, and used again by whichever line has something to send.
+    assert lanes == 3
+    assert {row.connection for row in seen if row.replay == 2} == {"reused"}
+    assert server.connections == 3
+
+
+async def test_a_sub_agent_that_hangs_is_given_up_and_its_parent_goes_on():
+    hung = [Line(0, 2), Line(2, 1, parent=0, after=0, join=1)]
+    # Seed 1 starts in the middle: let that tree end first.
+    async with phase(Scripted(ok), trajectory=hung) as probe:
+        first = await rows(probe, 4)
+    before = sum(row.replay == 0 for row in first)
+    async with phase(Scripted(*[ok] * (before + 1), begin_and_hang), trajectory=hung) as going:
+        await rows(going, before + 1)
+        lane = going.lane
+        while not (lane.in_flight and lane._conn is not None and lane._conn.chunks):
+            await asyncio.sleep(0)
+        assert lane.turn is not None
+        assert lane.turn.line == 1, "the parent waits, so its connection serves the sub-agent"
+        lane.give_up("timeout", "too long")
+        (row,) = await rows(going, 1)
+        assert (row.failure, row.turn, row.line, row.last) == ("timeout", 2, 1, False)
+        assert going.lane.turn is not None
+        assert (going.lane.turn.line, going.lane.turn.turn) == (0, 1)
+        assert going.lane.turn.due_ns >= row.closed_ns + FAILURE_PAUSE_NS

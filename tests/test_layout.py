@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,12 +13,11 @@ import pytest
 from openagentperf.corpus.compiler import CompiledSummary, CompileOptions, compile_corpus
 from openagentperf.corpus.layout import Compiled
 from openagentperf.corpus.prefix import Encoded
-from openagentperf.corpus.tokens import estimate, estimate_message
 from openagentperf.corpusfile import is_compiled, open_corpus
 from openagentperf.errors import CorpusError
-from openagentperf.records.trajectory import Message, Trajectory, Turn
+from openagentperf.records.trajectory import Branch, Message, Trajectory, Turn
 from openagentperf.wire.chat import encode_message
-from trajectories import encode, rewritten, session
+from trajectories import branch, encode, rewritten, session
 
 TOOL = '{"type":"function","function":{"name":"bash"}}'
 
@@ -26,6 +26,13 @@ def compiled(*corpus: Trajectory, about: bytes = b"", dialect: str = "chat") -> 
     file = io.BytesIO()
     options = CompileOptions(dialect=dialect, about=lambda: about)
     return compile_corpus(corpus, encode, options, file.write), file.getvalue()
+
+
+def common(a: bytes, b: bytes) -> int:
+    """Length of their common beginning."""
+    return next(
+        (index for index, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1]), min(len(a), len(b))
+    )
 
 
 def test_the_history_is_stored_once() -> None:
@@ -112,14 +119,89 @@ def test_the_longest_delay_is_that_of_all_turns() -> None:
     assert Compiled(compiled(session("b"), middle, session("c"))[1]).longest_delay_ns == 70
 
 
-def test_shared_tokens_are_the_tools_and_what_precedes_the_first_user_message() -> None:
+def test_what_is_shared_are_the_tools_and_what_precedes_the_first_user_messages_content() -> None:
     with_system = session(tools=(TOOL, TOOL))
     only_user = Trajectory(
         id="u", turns=(Turn(appended=(Message("user", "x" * 700),), input_tokens=1, output_tokens=1),), tools=(TOOL,)
     )
     read = Compiled(compiled(with_system, only_user)[1])
-    assert read.shared_tokens(0) == estimate_message(Message("system", "You fix bugs.")) + 2 * estimate(TOOL)
-    assert read.shared_tokens(1) == estimate(TOOL)
+    for t in (0, 1):
+        before, _, _ = b"".join(read.message_pieces(t, 0, b"", b"NONCE")).partition(b"NONCE")
+        assert read.shared_bytes(t) == len(before) - len(b"[") + len(read.tools(t))
+    assert len(read.tools(0)) == 2 * len(TOOL) + 3
+
+
+def test_a_sub_agent_may_share_what_another_line_of_its_tree_sends() -> None:
+    """All requests of a replay carry the same nonces: a forked sub-agent opens with its parent's history, brothers with the same words."""
+    system, task = Message("system", "s" * 350), Message("user", "Look at " + "x" * 342)
+    other_task = Message("user", "Look at " + "y" * 342)
+    answer = Message("assistant", "a" * 350)
+
+    def alone(name: str, *messages: Message, **more: Any) -> Branch:
+        turn = Turn(appended=messages, input_tokens=1, output_tokens=1)
+        return Branch(name=name, turns=(turn,), after=0, **more)
+
+    main = session(turns=3, tools=(TOOL,))
+    history = [message for turn in main.turns[:2] for message in turn.appended]
+    forked = alone("fork", *history, task, tools=(TOOL,))
+    brothers = alone("x", system, task), alone("y", system, other_task), alone("z", Message("user", "z"), answer)
+    read = Compiled(compiled(msgspec.structs.replace(main, branches=(forked, *brothers)))[1])
+    assert read.shared_bytes(0) == Compiled(compiled(main)[1]).shared_bytes(0), (
+        "the main line's first request comes before all others"
+    )
+    parent, fork, x, y = (b"".join(read.message_pieces(0, k, b"", b""))[1:-1] for k in (1, 3, 4, 5))
+    assert fork.startswith(parent + b",")
+    # The main line goes on after what the fork has of it, and both go on with a message.
+    assert read.shared_bytes(0, 1) == common(parent + b',{"role":"', fork) + len(read.tools(0, 1))
+    assert [read.shared_bytes(0, line) for line in (2, 3)] == [common(x, y)] * 2
+    assert read.shared_bytes(0, 4) == len(b'{"role":"user","content":"'), "what precedes the nonce of any"
+    parent, fork = (b"".join(read.message_pieces(0, k, b"P", b"R")) for k in (1, 3))
+    assert fork.startswith(parent[:-1] + b","), "with both nonces where its parent has them, it finds that one's cache"
+
+
+def test_reasoning_that_is_not_sent_back_does_not_part_a_fork_from_its_parent() -> None:
+    """The parent's file has the reasoning of its answer, the fork's copy of it has none: in both requests stand the same bytes."""
+    thinking = Message("assistant", "Done.", reasoning="because " * 100)
+    question, last = Message("user", "Is it?"), Message("user", "Check it. " * 50)
+    opening = session(turns=1).turns[0]
+    then = Turn(appended=(thinking, question, last), input_tokens=200, output_tokens=10)
+    copied = (*opening.appended, msgspec.structs.replace(thinking, reasoning=""), question, last)
+    fork = Branch(name="fork", after=0, turns=(Turn(appended=copied, input_tokens=200, output_tokens=10),))
+    tree = Trajectory(id="t", turns=(opening, then), branches=(fork,))
+    read = Compiled(compiled(tree)[1])
+    whole = b"".join(read.message_pieces(0, 2, b"", b""))
+    assert whole == b"".join(read.message_pieces(0, 1, b"", b""))
+    assert read.shared_bytes(0, 1) >= len(whole) - len(b"[]")
+
+
+def test_text_that_no_utf_8_has_is_compared_as_it_is_sent() -> None:
+    """Lone surrogates come out of JSON escapes."""
+    odd = Message("user", "half of a pair: \ud83d"), Message("user", "half of a pair: \ud83d!")
+    turns = [Turn(appended=(message,), input_tokens=1, output_tokens=1) for message in odd]
+    tree = Trajectory(id="t", turns=(turns[0],), branches=(Branch(name="b", after=0, turns=(turns[1],)),))
+    file = io.BytesIO()
+    compile_corpus([tree], encode_message, CompileOptions(), file.write)
+    read = Compiled(file.getvalue())
+    main, branch_ = (b"".join(read.message_pieces(0, k, b"", b""))[1:-1] for k in (0, 1))
+    assert read.shared_bytes(0, 1) == common(main, branch_)
+
+
+def test_an_index_error_names_a_line_that_is_not_there() -> None:
+    read = Compiled(compiled(session(), msgspec.structs.replace(session(), branches=(branch("a", after=0),)))[1])
+    assert len(read.lines(0)) == 1
+    for outside in ((0, 1), (1, 2), (0, -1), (-1, 0)):
+        with pytest.raises(IndexError):
+            read.tools(*outside)
+
+
+def test_a_file_of_another_version_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "old.oapc"
+    path.write_bytes(b"OAPcorp1" + compiled(session())[1][8:-8] + b"OAPcorp1")
+    assert is_compiled(path)
+    with pytest.raises(
+        CorpusError, match=r"old\.oapc: was compiled by another version \(its form is 1, this version reads 2\)"
+    ):
+        open_corpus(path)
 
 
 def test_the_digest_names_the_work_and_not_its_description() -> None:

@@ -238,6 +238,31 @@ def test_in_flight_is_summed_over_workers_within_the_window() -> None:
     assert judged(spread(200), health=[]).in_flight_mean is None
 
 
+def test_the_most_in_flight_is_counted_over_the_open_turns_of_the_window() -> None:
+    def sent(start_s: float, end_s: float, **more: Any) -> TurnRow:
+        return row(start_s, sent_ns=ns(start_s), closed_ns=ns(end_s), **more)
+
+    before = [
+        sent(90.0, 150.0),
+        sent(91.0, 99.0),
+        sent(92.0, 99.0),
+    ]  # three at once before the window, one of them within
+    within = [
+        sent(110.0, 120.0, line=1),
+        sent(111.0, 125.0, line=2),
+        sent(120.0, 130.0),
+    ]  # the first has ended when the third is sent
+    after = [sent(198.0, 210.0), sent(199.0, 210.0), sent(201.0, 210.0), sent(202.0, 210.0), sent(203.0, 210.0)]
+    never = failed(115.0, "connect", sent_ns=None, connection="")
+    found = judged([*before, *within, never])
+    assert found.in_flight_max == 3  # at 111 s and at 120 s
+    assert found.subagent_share == 0.5  # of the four that were due in the window
+    assert judged([*after, never]).in_flight_max == 2
+    assert judged([never]).in_flight_max is None
+    assert judged([never]).subagent_share == 0.0
+    assert judged(before[1:]).subagent_share is None
+
+
 def test_a_refusing_server_fails_though_its_turns_were_never_sent() -> None:
     """A full accept queue: each connection attempt waits 5 s, which is no lateness of ours while the loop is on time."""
     rows = [failed(OPENS_S + i / 2, "connect", 5.0, sent_ns=None, connection="") for i in range(200)]

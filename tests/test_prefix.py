@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from openagentperf.corpus.prefix import Break, Encoded, prove
 from openagentperf.records.trajectory import Message, Trajectory, Turn
-from trajectories import Cut, encode, rewritten, session
+from trajectories import Cut, branch, encode, rewritten, session
 
 
 def test_an_append_only_session_has_no_break() -> None:
@@ -84,3 +85,13 @@ def test_a_long_session_costs_its_length_times_a_logarithm_not_its_square() -> N
     prove(session(turns=512), counting)
     # 1,024 messages; anew at turns 1, 2, 4, ... 256: 2 (2 + 3 + 5 + ... + 257) = 1,040, and at the last 1,024. The square: 262,656.
     assert next(calls) < 3 * 1_024 + 16
+
+
+def test_every_line_is_proven() -> None:
+    sub_agent = msgspec.structs.replace(
+        branch("a", after=0), turns=rewritten(session(turns=4), 3, "undeclared", 1).turns
+    )
+    proof = prove(msgspec.structs.replace(session(turns=3), branches=(branch("b", after=0), sub_agent)), encode)
+    (found,) = proof.undeclared
+    assert (found.branch, found.turn) == ("a", 3)
+    assert proof.turns == 3 + 2 + 4

@@ -13,6 +13,7 @@ from openagentperf.agent import Agent, Send
 from openagentperf.corpus.profiles import PROFILES
 from openagentperf.corpus.shape import SessionShape, plan_session
 from openagentperf.errors import UsageError
+from openagentperf.records.tree import Line
 from openagentperf.seeds import Stream
 from openagentperf.sim.cost import PRESETS, NodeConfig, step_ns
 from openagentperf.sim.replica import Emitted, Replica, Request
@@ -169,8 +170,8 @@ class Sessions:
         self.trajectories = count
         self.total_turns = len(self._where)
 
-    def turns(self, trajectory: int) -> int:
-        return len(self.shapes[trajectory].turns)
+    def lines(self, trajectory: int) -> tuple[Line, ...]:
+        return (Line(first=0, turns=len(self.shapes[trajectory].turns)),)
 
     def locate(self, number: int) -> tuple[int, int]:
         return self._where[number]
@@ -201,7 +202,8 @@ def closed_loop(config: NodeConfig, agents: int, seed: int, settle_s: float = 2.
     """One phase as `quick` runs it (20 agents started a second), on a virtual clock; turns due in the window are scored."""
     replica, sessions = Replica(config), Sessions(100, seed)
     fleet = [Agent(i, sessions, seed) for i in range(agents)]
-    due = [(i * NS_PER_S // 20, i, fleet[i].start(i * NS_PER_S // 20)) for i in range(agents)]
+    # Sessions of one line: an agent has one turn in hand.
+    due = [(i * NS_PER_S // 20, i, fleet[i].start(i * NS_PER_S // 20)[0]) for i in range(agents)]
     opens = agents * NS_PER_S // 20 + round(settle_s * NS_PER_S)
     closes = opens + round(measure_s * NS_PER_S)
     owners: dict[int, tuple[int, Ns]] = {}
@@ -227,7 +229,7 @@ def closed_loop(config: NodeConfig, agents: int, seed: int, settle_s: float = 2.
             first.setdefault(number, event.at_ns)
             if not event.done:
                 continue
-            send = fleet[agent].drained(event.at_ns)
+            (send,) = fleet[agent].drained(0, event.at_ns)
             heapq.heappush(due, (send.due_ns, agent, send))
             if opens <= asked < closes:
                 open_turns -= 1

@@ -230,17 +230,20 @@ def opening(due_s: float, cached: int | None, **more: Any) -> TurnRow:
 
 
 @pytest.mark.parametrize(
-    ("cached", "ratio", "verdict"),
+    ("cached", "more", "verdict"),
     [
-        (1000, 1.0, "pass"),
-        (1406, 1.0, "pass"),  # 1,000 x 1.15 + 256
-        (1407, 1.0, "invalid"),
-        (1407, 1.2, "pass"),  # the server counts 20 % more tokens than the corpus
+        (1000, {}, "pass"),
+        (1406, {}, "pass"),  # 5,000 x 3,500 / 17,500 x 1.15 + 256
+        (1407, {}, "invalid"),
+        (1407, {"prompt_tokens": 6000}, "pass"),  # the server sees 20 % more tokens in the same bytes
+        (1407, {"request_bytes": 14_000}, "pass"),  # 5,000 x 3,500 / 14,000 x 1.15 + 256 = 1,694
+        # What a recording counted is another thing: with what its request held besides, in reasoning and images, it may be far more.
+        (1406, {"corpus_tokens": 9000}, "pass"),
+        (1407, {"corpus_tokens": 3000}, "invalid"),
     ],
 )
-def test_a_warm_cache(cached: int, ratio: float, verdict: str) -> None:
-    sharing = Sharing(COLD.shared_tokens, ratio=ratio)
-    found = first(judged([*spread(200), opening(150.0, cached)], sharing=sharing))
+def test_a_warm_cache(cached: int, more: dict[str, int], verdict: str) -> None:
+    found = first(judged([*spread(200), opening(150.0, cached, **more)]))
     assert found.verdict == verdict
     assert ("1 of 1 first turns found more" in " ".join(found.reasons)) == (verdict == "invalid")
 
@@ -254,7 +257,35 @@ def test_first_turns_are_turn_zero_and_the_earliest_of_a_partial_trajectory() ->
         row(60.0, agent=1, replay=1, turn=1),
         row(70.0, agent=2, replay=1, turn=0, connection="redialled"),  # may find its own first sending
     ]
-    assert sorted(cache.first_turns(Turns.from_rows(rows)).due_ns.tolist()) == [ns(5), ns(6), ns(50)]
+    assert sorted(cache.first_turns(Turns.from_rows(rows), COLD).due_ns.tolist()) == [ns(5), ns(6), ns(50)]
+
+
+def test_of_a_tree_every_line_has_a_first_turn_but_of_a_partial_one_only_the_earliest_counts() -> None:
+    # Trajectory 0: turns 0..3 and a sub-agent with turns 4, 5. Trajectory 1: its main line ends before the sub-agent's turn 2.
+    trees = Sharing.of(lines=[2, 2], first_turns=[0, 4, 0, 2], shared_bytes=[350, 1050, 350, 7000])
+    rows = [
+        row(
+            10.0, agent=1, replay=0, turn=5, line=1
+        ),  # begins inside of the sub-agent: the earliest, beside its parent's
+        row(10.0, agent=1, replay=0, turn=2),
+        row(20.0, agent=1, replay=1, turn=0),
+        row(30.0, agent=1, replay=1, turn=4, line=1),
+        row(31.0, agent=1, replay=1, turn=5, line=1),
+        row(32.0, agent=1, replay=1, turn=2),  # what would be a first turn in trajectory 1
+        row(40.0, agent=1, replay=2, trajectory=1, turn=2, line=1),
+    ]
+    turns = Turns.from_rows(rows)
+    first = cache.first_turns(turns, trees)
+    assert list(zip((first.due_ns // ns(1)).tolist(), first.line.tolist(), strict=True)) == [
+        (10, 1),
+        (20, 0),
+        (30, 1),
+        (40, 1),
+    ]
+    # Each against its own line's sharing: shared / 3.5 bytes a token x 1.15 + 256.
+    assert trees.allowed_tokens(first).tolist() == [601, 371, 601, 2556]
+    warm = [row(10.0, turn=0, cached_tokens=372), row(11.0, turn=4, line=1, cached_tokens=601)]
+    assert cache.warm(Turns.from_rows(warm), trees) == (1, 2)
 
 
 def test_an_unreported_cache_is_unverified_and_never_zero() -> None:
@@ -267,12 +298,6 @@ def test_an_unreported_cache_is_unverified_and_never_zero() -> None:
     found = judged(spread(100) + spread(60, cached_tokens=None))
     assert found.cached_fraction == pytest.approx(100 * 4000 / (160 * 5000))
     assert found.notes == ()
-
-
-def test_token_ratio() -> None:
-    counted = [row(0, prompt_tokens=1200, corpus_tokens=1000), row(1, prompt_tokens=600, corpus_tokens=500)]
-    assert cache.token_ratio(Turns.from_rows([*counted, failed(2, "http", corpus_tokens=700)])) == 1.2
-    assert cache.token_ratio(Turns.from_rows([failed(2, "http", corpus_tokens=700)])) == 1.0
 
 
 def test_notes_count_what_was_excused() -> None:

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from openagentperf.corpus.prefix import Encoded
-from openagentperf.records.trajectory import Message, ToolCall, Trajectory, Turn
+from openagentperf.records.trajectory import Branch, Message, ToolCall, Trajectory, Turn, lines
 
 TEXT = st.text(alphabet='ab é"\\\n\0{[,\U0001f600', max_size=12)
 """What JSON has to escape, and characters of one, two and four bytes."""
@@ -54,6 +54,34 @@ def trajectories(draw: st.DrawFn, min_turns: int = 1) -> Trajectory:
             )
         )
     return Trajectory(id=draw(TEXT), turns=tuple(turns), tools=draw(TOOLS))
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> Trajectory:
+    """A trajectory with up to three sub-agents, each on any line before it."""
+    made = draw(trajectories())
+    branches: list[Branch] = []
+    for number in range(draw(st.integers(0, 3))):
+        parent = draw(st.sampled_from(lines(msgspec.structs.replace(made, branches=tuple(branches)))))
+        after = draw(st.integers(0, len(parent.turns) - 1))
+        of = draw(trajectories())
+        branches.append(
+            Branch(
+                name=f"b{number}",
+                parent=parent.name if isinstance(parent, Branch) else "",
+                after=after,
+                join=draw(st.sampled_from([None, *range(after + 1, len(parent.turns))])),
+                delay_ns=draw(st.none() | st.integers(0, 1 << 40)),
+                turns=of.turns,
+                tools=of.tools,
+            )
+        )
+    return msgspec.structs.replace(made, branches=tuple(branches))
+
+
+def branch(name: str, after: int, join: int | None = None, turns: int = 2, parent: str = "", text: str = "") -> Branch:
+    """A sub-agent with a session of its own."""
+    return Branch(name=name, parent=parent, after=after, join=join, turns=session(name, turns, text=text).turns)
 
 
 def session(id: str = "s", turns: int = 4, tools: tuple[str, ...] = (), text: str = "") -> Trajectory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from openagentperf.corpus.layout import MAGIC, Compiled
+from openagentperf.corpus.layout import KIND, Compiled
 from openagentperf.errors import CorpusError
 
 
@@ -31,9 +31,9 @@ def open_corpus(path: Path, *, verify: bool = True) -> Compiled:
 
 
 def is_compiled(path: Path) -> bool:
-    """Whether `path` is a file that starts like a compiled corpus, whole or not."""
+    """Whether `path` is a file that starts like a compiled corpus, whole or not, of this version or of another."""
     try:
         with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+            return file.read(len(KIND)) == KIND
     except OSError:
         return False

@@ -310,7 +310,7 @@ class _Preflight:
     async def _conversation(self) -> bool:
         """Server-side templates that drop old reasoning, or re-order tools, show here: turn 2 finds less than turn 1 left."""
         corpus = self._corpus
-        trajectory = next((t for t in range(corpus.trajectories) if corpus.turns(t) >= 3), None)
+        trajectory = next((t for t in range(corpus.trajectories) if corpus.lines(t)[0].turns >= 3), None)
         if trajectory is None:
             return True
         replay = self._probe.fresh()

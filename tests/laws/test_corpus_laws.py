@@ -12,14 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openagentperf.corpus.compiler import CompileOptions, compile_corpus
+from openagentperf.corpus.fit import turns_of
 from openagentperf.corpus.layout import Compiled
 from openagentperf.corpus.nonce import NONCE_BYTES, phase_nonce, replay_nonce
 from openagentperf.corpus.prefix import Encoded, common_bytes, prove
 from openagentperf.corpus.tokens import estimate
 from openagentperf.corpusfile import open_corpus
-from openagentperf.records.trajectory import Message, Trajectory, histories
+from openagentperf.records.trajectory import Message, Trajectory, histories, lines
+from openagentperf.records.tree import NONE, Line
 from openagentperf.seeds import Stream
-from trajectories import TEXT, encode, trajectories
+from trajectories import TEXT, encode, forests, trajectories
 
 PHASE, REPLAY = b"<" + b"p" * (NONCE_BYTES - 2) + b">", b"<" + b"r" * (NONCE_BYTES - 2) + b">"
 
@@ -35,22 +37,42 @@ def body(corpus: Compiled, t: int, k: int, phase: bytes = PHASE, replay: bytes =
     return b"".join(corpus.message_pieces(t, k, phase, replay))
 
 
-@given(st.lists(trajectories(), max_size=4))
+@given(st.lists(forests(), max_size=4))
 def test_what_is_sent_is_the_recorded_history(corpus: list[Trajectory]) -> None:
     read = Compiled(compiled(corpus))
     read.verify()
-    assert (read.trajectories, read.total_turns) == (len(corpus), sum(len(t.turns) for t in corpus))
+    assert (read.trajectories, read.total_turns) == (len(corpus), sum(map(turns_of, corpus)))
+    assert read.total_lines == sum(1 + len(t.branches) for t in corpus)
     assert read.about == b"about"
     for t, trajectory in enumerate(corpus):
-        assert read.turns(t) == len(trajectory.turns)
-        assert bytes(read.tools(t)) == (b"[%b]" % ",".join(trajectory.tools).encode() if trajectory.tools else b"")
-        for k, messages in enumerate(histories(trajectory)):
-            turn, slot = trajectory.turns[k], read.slot(t, k)
-            assert body(read, t, k, b"", b"") == b"[" + b",".join(encode(m).body for m in messages) + b"]"
-            assert read.messages_bytes(t, k) == len(body(read, t, k))
-            assert (slot.output_tokens, slot.input_tokens) == (turn.output_tokens, turn.input_tokens)
-            assert slot.delay_ns == read.delay_ns(t, k) == (turn.tool_delay_ns or 0)
-            assert slot.last == (k == len(trajectory.turns) - 1)
+        assert read.turns(t) == turns_of(trajectory)
+        k = -1
+        for i, line in enumerate(lines(trajectory)):
+            assert bytes(read.tools(t, i)) == (b"[%b]" % ",".join(line.tools).encode() if line.tools else b"")
+            for turn, messages in zip(line.turns, histories(line), strict=True):
+                k += 1
+                slot = read.slot(t, k)
+                assert read.line_of(t, k) == i
+                assert body(read, t, k, b"", b"") == b"[" + b",".join(encode(m).body for m in messages) + b"]"
+                assert read.messages_bytes(t, k) == len(body(read, t, k))
+                assert (slot.output_tokens, slot.input_tokens) == (turn.output_tokens, turn.input_tokens)
+                assert slot.delay_ns == read.delay_ns(t, k) == (turn.tool_delay_ns or 0)
+
+
+@given(st.lists(forests(), min_size=1, max_size=3))
+def test_a_tree_laid_flat_is_the_tree(corpus: list[Trajectory]) -> None:
+    read = Compiled(compiled(corpus))
+    for t, trajectory in enumerate(corpus):
+        main, *others = flat = read.lines(t)
+        assert main == Line(0, len(trajectory.turns))
+        names = ["", *(branch.name for branch in trajectory.branches)]
+        for line, branch in zip(others, trajectory.branches, strict=True):
+            parent = flat[line.parent]
+            assert names[line.parent] == branch.parent
+            assert (line.turns, line.after - parent.first) == (len(branch.turns), branch.after)
+            assert line.join == (NONE if branch.join is None else parent.first + branch.join)
+            assert line.delay_ns == (branch.delay_ns or 0)
+        assert [line.first for line in flat] == [0, *itertools.accumulate(line.turns for line in flat[:-1])]
 
 
 @given(trajectories())
@@ -68,18 +90,19 @@ def test_nonces_open_the_first_message_and_the_first_user_message(trajectory: Tr
         assert plain == [message.content for message in messages], "nothing but the two nonces was added"
 
 
-@given(trajectories())
-def test_with_its_nonces_a_turn_extends_the_one_before_unless_cut(trajectory: Trajectory) -> None:
+@given(forests())
+def test_with_its_nonces_a_turn_extends_the_one_before_it_on_its_line_unless_cut(trajectory: Trajectory) -> None:
     read = Compiled(compiled([trajectory]))
-    for k, turn in enumerate(trajectory.turns[1:], 1):
-        if turn.keep is None:
-            assert body(read, 0, k).startswith(body(read, 0, k - 1)[:-1])
+    for flat, line in zip(read.lines(0), lines(trajectory), strict=True):
+        for k, turn in enumerate(line.turns[1:], flat.first + 1):
+            if turn.keep is None:
+                assert body(read, 0, k).startswith(body(read, 0, k - 1)[:-1])
 
 
-@given(st.lists(trajectories(), min_size=1, max_size=4))
+@given(st.lists(forests(), min_size=1, max_size=4))
 def test_locate_counts_through_all_turns_in_order(corpus: list[Trajectory]) -> None:
     read = Compiled(compiled(corpus))
-    places = [(t, k) for t, trajectory in enumerate(corpus) for k in range(len(trajectory.turns))]
+    places = [(t, k) for t, trajectory in enumerate(corpus) for k in range(turns_of(trajectory))]
     assert [read.locate(i) for i in range(read.total_turns)] == places
     for outside in (-1, read.total_turns):
         with pytest.raises(IndexError):
@@ -98,7 +121,7 @@ def test_a_mapped_file_reads_like_its_bytes(tmp_path: Path, corpus: list[Traject
             assert (mapped.slot(t, k), body(mapped, t, k)) == (held.slot(t, k), body(held, t, k))
 
 
-@given(st.lists(trajectories(), max_size=3), st.integers(0, 7), st.data())
+@given(st.lists(forests(), max_size=3), st.integers(0, 7), st.data())
 def test_any_flipped_bit_is_noticed(corpus: list[Trajectory], bit: int, data: st.DataObject) -> None:
     spoiled = bytearray(compiled(corpus))
     spoiled[data.draw(st.integers(0, len(spoiled) - 1))] ^= 1 << bit

@@ -31,8 +31,8 @@ class Address(Struct, frozen=True, kw_only=True):
     url: str
 
 
-def resolve(url: str) -> Address:
-    """Parse and look up an endpoint's base URL. Raises EndpointError for a bad URL or an unknown host."""
+def resolve(url: str, option: str = "--endpoint") -> Address:
+    """Parse and look up an endpoint's base URL, given as `option`. Raises EndpointError for a bad URL or an unknown host."""
     parts = urlsplit(url)
     try:
         port = parts.port
@@ -43,7 +43,7 @@ def resolve(url: str) -> Address:
             f"endpoint {url}",
             "is not a URL that can be called",
             "http://HOST[:PORT]/v1 or https://... was needed",
-            "check --endpoint",
+            f"check {option}",
         )
     try:
         found = socket.getaddrinfo(

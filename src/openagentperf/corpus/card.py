@@ -9,11 +9,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from openagentperf.corpus.published import compare, farthest, output_ks
 from openagentperf.corpus.tokens import estimate_message
 from openagentperf.errors import CorpusError
-from openagentperf.records.card import Card, Comparison, Spread
-from openagentperf.records.trajectory import Trajectory, Turn
-from openagentperf.units import ns_to_s
+from openagentperf.records.card import Card, Spread
+from openagentperf.records.trajectory import Trajectory, Turn, lines
+from openagentperf.units import NS_PER_S, ns_to_s
 
 UNKNOWN = "unknown"
 Z95 = 1.6448536269514722
@@ -26,12 +27,17 @@ class CardMaker:
     def __init__(self, counter: str = "") -> None:
         self._counter = counter
         self._turns = array("q")
+        self._branching = 0
+        self._branches = 0
+        self._branch_turns = 0
         self._inputs = array("q")
         self._outputs = array("q")
         self._growths = array("q")
+        self._reuses = array("d")
         self._delays_ns = array("q")
         self._inner_turns = 0
         self._shared_tokens = 0
+        self._input_tokens = 0
         self._calls = 0
         self._calling_turns = 0
         self._parallel_turns = 0
@@ -41,18 +47,39 @@ class CardMaker:
         self._licences: Counter[str] = Counter()
         self._counted: Counter[str] = Counter()
 
+    def _curves(self) -> dict[str, tuple[float, ...]]:
+        curves = {
+            "input_tokens": _curve(self._inputs),
+            "output_tokens": _curve(self._outputs),
+            "turns_per_trajectory": _curve(self._turns),
+            "prefix_reuse": _curve(self._reuses),
+        }
+        if self._growths:
+            curves["growth_tokens"] = _curve(self._growths)
+        if self._delays_ns:
+            curves["tool_delay_s"] = _curve(self._delays_ns, 1 / NS_PER_S)
+        return curves
+
     def add(self, trajectory: Trajectory) -> None:
-        self._turns.append(len(trajectory.turns))
+        of_branches = sum(len(branch.turns) for branch in trajectory.branches)
+        self._turns.append(len(trajectory.turns) + of_branches)
+        self._branching += bool(trajectory.branches)
+        self._branches += len(trajectory.branches)
+        self._branch_turns += of_branches
         self._languages[trajectory.language or UNKNOWN] += 1
         self._formats[trajectory.format or UNKNOWN] += 1
         self._licences[trajectory.licence or UNKNOWN] += 1
-        before: Turn | None = None
-        for turn in trajectory.turns:
-            self._add_turn(turn, before)
-            before = turn
+        shared_before, input_before = self._shared_tokens, self._input_tokens
+        for line in lines(trajectory):
+            before: Turn | None = None
+            for turn in line.turns:
+                self._add_turn(turn, before)
+                before = turn
+        self._reuses.append((self._shared_tokens - shared_before) / max(1, self._input_tokens - input_before))
 
     def _add_turn(self, turn: Turn, before: Turn | None) -> None:
         self._inputs.append(turn.input_tokens)
+        self._input_tokens += turn.input_tokens
         self._outputs.append(turn.output_tokens)
         self._counted[turn.counted] += 1
         self._calls += turn.tool_calls
@@ -80,17 +107,21 @@ class CardMaker:
         delays_s = None if delays is None else _scaled(delays)
         sigma = math.log(outputs.p95 / outputs.p50) / Z95 if outputs.p50 > 0 else None
         languages = _shares(self._languages)
+        published = compare(turns, inputs, outputs, sigma, delays_s, len(languages.keys() - {UNKNOWN}))
         return Card(
             trajectories=len(self._turns),
             turns=total,
             turns_per_trajectory=turns,
+            trajectories_with_branches=self._branching,
+            branches=self._branches,
+            branch_turns=self._branch_turns / total,
             input_tokens=inputs,
             output_tokens=outputs,
             output_sigma=sigma,
             growth_tokens=_spread(self._growths) if self._growths else None,
             tool_delay_s=delays_s,
             tool_delay_missing=1 - len(self._delays_ns) / self._inner_turns if self._inner_turns else 0.0,
-            prefix_reuse=self._shared_tokens / max(1, sum(self._inputs)),
+            prefix_reuse=self._shared_tokens / max(1, self._input_tokens),
             tool_calls_per_turn=self._calls / total,
             parallel_share=self._parallel_turns / self._calling_turns if self._calling_turns else None,
             cuts=dict(sorted(self._cuts.items())),
@@ -99,7 +130,10 @@ class CardMaker:
             licences=_shares(self._licences),
             counted=_shares(self._counted),
             counter=self._counter,
-            published=_compare(turns, inputs, outputs, sigma, delays_s, len(languages.keys() - {UNKNOWN})),
+            published=published,
+            farthest=farthest(published),
+            output_ks=output_ks(np.frombuffer(self._outputs, dtype=np.int64)),
+            curves=self._curves(),
         )
 
 
@@ -119,27 +153,10 @@ def _shared(turn: Turn, before: Turn) -> int:
     return max(0, min(turn.input_tokens - appended, before.input_tokens))
 
 
-def _compare(
-    turns: Spread, inputs: Spread, outputs: Spread, sigma: float | None, delays_s: Spread | None, languages: int
-) -> tuple[Comparison, ...]:
-    """The figures that AA-AgentPerf published, with this set's (docs/methodology.md#workload)."""
-    rows: tuple[tuple[str, str, float | None, float], ...] = (
-        ("input, mean", "tokens", inputs.mean, 27_000),
-        ("input, smallest", "tokens", inputs.min, 5_000),
-        ("input, largest", "tokens", inputs.max, 131_072),
-        ("output, median", "tokens", outputs.p50, 150),
-        ("output, P95", "tokens", outputs.p95, 2_000),
-        ("output, log-normal sigma", "", sigma, 1.57),
-        ("turns, most", "", turns.max, 200),
-        ("tool delay, median", "s", delays_s.p50 if delays_s else None, 1.0),
-        ("tool delay, shortest", "s", delays_s.min if delays_s else None, 0.1),
-        ("tool delay, longest", "s", delays_s.max if delays_s else None, 5.0),
-        ("languages", "", languages or None, 12),
-    )
-    return tuple(
-        Comparison(figure=name, unit=unit, this=this, published=aa, ratio=None if this is None else this / aa)
-        for name, unit, this, aa in rows
-    )
+def _curve(values: array[int] | array[float], scale: float = 1) -> tuple[float, ...]:
+    """P0, P1, ... P100."""
+    column = np.frombuffer(values, dtype=np.int64 if values.typecode == "q" else np.float64)
+    return tuple((np.quantile(column, np.arange(101) / 100, method="linear") * scale).tolist())
 
 
 def _spread(values: array[int]) -> Spread:

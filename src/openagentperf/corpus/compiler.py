@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from openagentperf.corpus.layout import FOOTER_BYTES, HEAD, MAGIC, PER_TRAJECTORY, PER_TURN, Slot, digest_of
+from openagentperf.corpus.layout import FOOTER_BYTES, HEAD, MAGIC, PER_LINE, PER_TURN, Slot, digest_of
 from openagentperf.corpus.prefix import Encoder
-from openagentperf.corpus.tokens import estimate, estimate_message
+from openagentperf.corpus.sharing import in_tree_bytes
 from openagentperf.errors import CorpusError
-from openagentperf.records.trajectory import Message, Trajectory, histories
+from openagentperf.records.trajectory import Branch, Message, Trajectory, histories, lines
+from openagentperf.records.tree import NONE, Line
 
 
 class CompileOptions(Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class CompiledSummary(Struct, frozen=True, kw_only=True):
     digest: str
     """sha256 of everything but the about part, 64 hex characters; the file is called after the first 16."""
     trajectories: int
+    total_lines: int
     total_turns: int
     file_bytes: int
     longest_tokens: int
@@ -61,7 +63,7 @@ def compile_corpus(
     encode  the dialect's message encoder
     write   takes the file's bytes in order (a file's `write`)
 
-    Holds one encoded message and 56 bytes a turn in memory: 17 MB for 10,000 trajectories of 30 turns.
+    Holds one encoded message, 56 bytes a turn and 72 bytes a line in memory: 18 MB for 10,000 trajectories of 30 turns.
     A turn without a tool delay gets 0; drawing one is the caller's affair (corpus.fit).
 
     CorpusError where a segment's first turn has no message with a content: there is no place for its nonces.
@@ -69,53 +71,71 @@ def compile_corpus(
     sink = _Sink(write)
     sink.put(MAGIC)
     tools_at: dict[bytes, tuple[int, int]] = {}
-    first_turn = array("q", [0])
-    by_trajectory = [array("q") for _ in range(PER_TRAJECTORY)]
+    first_turn, first_line = array("q", [0]), array("q", [0])
+    by_line = [array("q") for _ in range(PER_LINE)]
     by_turn = [array("q") for _ in range(PER_TURN)]
     longest = 0
     for trajectory in trajectories:
-        shared = -1
-        for slot, shared_messages in _put_messages(trajectory, encode, sink):
-            if shared < 0:
-                shared = sum(map(estimate_message, shared_messages)) + sum(map(estimate, trajectory.tools))
-            for column, value in zip(by_turn, slot[:PER_TURN], strict=True):
+        in_tree = in_tree_bytes(trajectory, encode)
+        for line, place, own in zip(lines(trajectory), _places(trajectory), in_tree, strict=True):
+            before = -1
+            for slot in _put_messages(line, trajectory.id, encode, sink):
+                if before < 0:
+                    before = max(slot.replay_at - slot.start, own)
+                for column, value in zip(by_turn, slot, strict=True):
+                    column.append(value)
+                longest = max(longest, slot.input_tokens + slot.output_tokens)
+            tools = b"[" + ",".join(line.tools).encode() + b"]" if line.tools else b""
+            key = hashlib.sha256(tools).digest()
+            if key not in tools_at:  # the sessions of one harness share their tools: 40 KB each for Claude Code
+                tools_at[key] = (sink.at, sink.at + len(tools))
+                sink.put(tools)
+            shared = max(before, 0) + len(tools)
+            for column, value in zip(by_line, (*place, *tools_at[key], shared), strict=True):
                 column.append(value)
-            longest = max(longest, slot.input_tokens + slot.output_tokens)
-        tools = b"[" + ",".join(trajectory.tools).encode() + b"]" if trajectory.tools else b""
-        key = hashlib.sha256(tools).digest()
-        if key not in tools_at:  # the sessions of one harness share their tools: 40 KB each for Claude Code
-            tools_at[key] = (sink.at, sink.at + len(tools))
-            sink.put(tools)
-        for column, value in zip(by_trajectory, (*tools_at[key], max(shared, 0)), strict=True):
-            column.append(value)
         first_turn.append(len(by_turn[0]))
+        first_line.append(len(by_line[0]))
 
     sink.put(bytes(-sink.at % 8))
     index_at = sink.at
-    for column in (first_turn, *by_trajectory, *by_turn):
+    for column in (first_turn, first_line, *by_line, *by_turn):
         sink.put(_little_endian(column))
     about = options.about()
-    head = HEAD.pack(
-        index_at, len(first_turn) - 1, first_turn[-1], longest, sink.at, len(about), options.dialect.encode("ascii")
-    )
+    counts = (len(first_turn) - 1, first_line[-1], first_turn[-1])
+    head = HEAD.pack(index_at, *counts, longest, sink.at, len(about), options.dialect.encode("ascii"))
     # The digest must not depend on the about part, nor therefore on its length: hash the head as it is for an empty one.
     digest = digest_of(sink.sha, head)
     write(about)
     write(head + digest + hashlib.sha256(about).digest() + MAGIC)
     return CompiledSummary(
         digest=digest.hex(),
-        trajectories=len(first_turn) - 1,
-        total_turns=first_turn[-1],
+        trajectories=counts[0],
+        total_lines=counts[1],
+        total_turns=counts[2],
         file_bytes=sink.at + len(about) + FOOTER_BYTES,
         longest_tokens=longest,
     )
 
 
-def _put_messages(trajectory: Trajectory, encode: Encoder, sink: _Sink) -> Iterator[tuple[Slot, Sequence[Message]]]:
-    """Write a trajectory's segments; yield each turn's place, and the messages that stand before its replay nonce."""
+def _places(trajectory: Trajectory) -> Iterator[Line]:
+    """The lines of a tree, laid flat."""
+    main = Line(0, len(trajectory.turns))
+    yield main
+    first, named = main.turns, {"": (0, main)}
+    for index, branch in enumerate(trajectory.branches, 1):
+        parent, its = named[branch.parent]
+        join = NONE if branch.join is None else its.first + branch.join
+        line = Line(first, len(branch.turns), parent, its.first + branch.after, join, branch.delay_ns or 0)
+        yield line
+        named[branch.name] = index, line
+        first += line.turns
+
+
+def _put_messages(line: Trajectory | Branch, trajectory_id: str, encode: Encoder, sink: _Sink) -> Iterator[Slot]:
+    """Write a line's segments; yield each turn's place."""
     nonces = _Nonces()
     start = size = 0  # of the segment: where it begins, and how many messages it has so far
-    for k, (turn, messages) in enumerate(zip(trajectory.turns, histories(trajectory), strict=True)):
+    for k, (turn, messages) in enumerate(zip(line.turns, histories(line), strict=True)):
         # A cut that keeps everything is none: the slice simply goes on.
         if k == 0 or (turn.keep is not None and turn.keep < size):
             start, size = sink.at, 0
@@ -130,14 +150,11 @@ def _put_messages(trajectory: Trajectory, encode: Encoder, sink: _Sink) -> Itera
         size = len(messages)
         phase_at, replay_at = nonces.places()
         if phase_at < start:
+            where = f"{trajectory_id}, branch {line.name}" if isinstance(line, Branch) else trajectory_id
             raise CorpusError(
-                f"{trajectory.id}, turn {k}", "no message has a content", "nonces need one", "leave this trajectory out"
+                f"{where}, turn {k}", "no message has a content", "nonces need one", "leave this trajectory out"
             )
-        slot = Slot(
-            start, sink.at, phase_at, replay_at, turn.output_tokens, turn.input_tokens, turn.tool_delay_ns or 0,
-            last=k + 1 == len(trajectory.turns),
-        )  # fmt: skip
-        yield slot, messages[: nonces.replay_index]
+        yield Slot(start, sink.at, phase_at, replay_at, turn.output_tokens, turn.input_tokens, turn.tool_delay_ns or 0)
 
 
 class _Nonces:

@@ -13,7 +13,7 @@ def size_tokens(corpus: Compiled, at: tuple[int, int]) -> int:
 
 def size_bytes(corpus: Compiled, at: tuple[int, int]) -> int:
     """Messages and tools of a turn's request, as JSON."""
-    return corpus.messages_bytes(*at) + len(corpus.tools(at[0]))
+    return corpus.messages_bytes(*at) + len(corpus.tools(at[0], corpus.line_of(*at)))
 
 
 def candidates(corpus: Compiled, count: int, limit_tokens: int | None = None) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from openagentperf.records.trajectory import Message, Trajectory, histories
+from openagentperf.records.trajectory import Branch, Message, Trajectory, histories, lines
 
 BreakCause: TypeAlias = Literal["compaction", "microcompaction", "undeclared", "encoder"]
 
@@ -31,7 +31,10 @@ Encoder: TypeAlias = Callable[[Message], tuple[bytes, int]]
 class Break(Struct, frozen=True, kw_only=True):
     """A turn whose message array does not begin with the array of the turn before it."""
 
+    branch: str = ""
+    """Name of its line; "" is the main one."""
     turn: int
+    """In its line."""
     cause: BreakCause
     """`undeclared`: the recording rewrote its history without saying so. `encoder`: equal messages gave unequal bytes (a bug of ours)."""
     kept_bytes: int
@@ -44,6 +47,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     """What `prove` found. Every turn that is not in `breaks` extends the turn before it byte for byte."""
 
     turns: int
+    """Of all lines."""
     breaks: tuple[Break, ...] = ()
 
     @property
@@ -56,7 +60,7 @@ class Proof(Struct, frozen=True, kw_only=True):
 
 
 def prove(trajectory: Trajectory, encode: Encoder) -> Proof:
-    """Compare the encoded message arrays of successive turns, byte for byte.
+    """Compare the encoded message arrays of successive turns of each line, byte for byte. A branch begins a history of its own.
 
     An encoder that is a true function of its message cannot break the prefix by itself. It is not trusted to be one: message numbers, a
     cache-control mark on the newest message or a random id have all been seen in clients. So messages are encoded anew, not looked up.
@@ -66,10 +70,17 @@ def prove(trajectory: Trajectory, encode: Encoder) -> Proof:
     within log2(turns) of the text's size. An encoder that errs only at turns between these points goes unseen here; it does no harm,
     because the compiled form (corpus.layout) stores each message once a segment and never encodes it a second time within one.
     """
-    turns = trajectory.turns
+    breaks: list[Break] = []
+    for line in lines(trajectory):
+        breaks += _breaks(line, encode)
+    return Proof(turns=sum(len(line.turns) for line in lines(trajectory)), breaks=tuple(breaks))
+
+
+def _breaks(line: Trajectory | Branch, encode: Encoder) -> list[Break]:
+    turns, name = line.turns, line.name if isinstance(line, Branch) else ""
     breaks: list[Break] = []
     bodies: list[bytes] = []
-    for k, (turn, messages) in enumerate(zip(turns, histories(trajectory), strict=True)):
+    for k, (turn, messages) in enumerate(zip(turns, histories(line), strict=True)):
         cut_next = k + 1 < len(turns) and turns[k + 1].keep is not None
         if k and turn.keep is None and not cut_next and k & (k - 1) and k + 1 < len(turns):
             bodies.extend(encode(message)[0] for message in turn.appended)
@@ -80,11 +91,10 @@ def prove(trajectory: Trajectory, encode: Encoder) -> Proof:
             cause: BreakCause = "encoder"
             if turn.keep is not None and same >= turn.keep:
                 cause = turn.cut or "undeclared"
-            breaks.append(
-                Break(turn=k, cause=cause, kept_bytes=_kept_bytes(bodies, fresh, same), of_bytes=_array_bytes(bodies))
-            )
+            kept, of = _kept_bytes(bodies, fresh, same), _array_bytes(bodies)
+            breaks.append(Break(branch=name, turn=k, cause=cause, kept_bytes=kept, of_bytes=of))
         bodies = fresh
-    return Proof(turns=len(turns), breaks=tuple(breaks))
+    return breaks
 
 
 def _equal_items(old: Sequence[bytes], new: Sequence[bytes]) -> int:

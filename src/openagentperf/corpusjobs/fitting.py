@@ -12,10 +12,13 @@ from openagentperf.corpus.fit import (
     cut,
     fault,
     missing_delays,
+    recorded_delays,
     shorten_delays,
+    turns_of,
     with_delays,
 )
-from openagentperf.corpus.prefix import prove
+from openagentperf.corpus.prefix import Break, prove
+from openagentperf.corpus.rewrites import cause_of
 from openagentperf.errors import CorpusError, OpenAgentPerfError
 from openagentperf.plan import Workload
 from openagentperf.records.trajectory import Skipped, Trajectory
@@ -52,7 +55,8 @@ class Fitting:
                 count["too long"] += 1
                 continue
             count["shortened"] += trajectory is not whole
-            count["turns cut"] += len(whole.turns) - len(trajectory.turns)
+            count["turns cut"] += turns_of(whole) - turns_of(trajectory)
+            count["branches cut"] += len(whole.branches) - len(trajectory.branches)
             if not self._stable(trajectory):
                 continue
             count["passed"] += 1
@@ -69,7 +73,7 @@ class Fitting:
         if proof.encoder:
             raise OpenAgentPerfError(
                 trajectory.id,
-                f"turn {proof.encoder[0].turn} encodes messages of the turn before to other bytes",
+                f"{_named(proof.encoder[0])} encodes messages of the turn before to other bytes",
                 "equal messages must give equal bytes",
                 "report this with the recording",
             )
@@ -83,8 +87,8 @@ class Fitting:
         self._count["refused"] += 1
         self._skip(
             trajectory,
-            f"turn {first.turn} rewrites its history without declaring it (of {first.of_bytes} bytes {first.kept_bytes} "
-            "stay as they were): set workload.allow_rewritten_history to take it as it is",
+            f"{_named(first)} rewrites its history without declaring it: {cause_of(trajectory, first.branch, first.turn)} "
+            f"(of {first.of_bytes} bytes {first.kept_bytes} stay as they were): set workload.allow_rewritten_history to take it as it is",
         )
         return False
 
@@ -96,9 +100,12 @@ class Fitting:
         count, workload = self._count, self._workload
         context = workload.max_context_tokens
         law = f"log-normal, median 1 s, sigma 1.3, {ns_to_s(min(DELAY_FLOOR_NS, self._cap_ns)):g} to {ns_to_s(self._cap_ns):g} s"
+        cut = f"{count['turns cut']} turns left out"
+        if count["branches cut"]:
+            cut += f", {count['branches cut']} sub-agents among them whole"
         lines = (
             (count["broken"], "trajectories left out because they are broken: {}"),
-            (count["shortened"], f"trajectories cut to {context} tokens of context: {{}} ({count['turns cut']} turns left out)"),
+            (count["shortened"], f"trajectories cut to {context} tokens of context: {{}} ({cut})"),
             (count["too long"], f"trajectories left out because their first turn is longer than {context} tokens: {{}}"),
             (count["refused"], "trajectories left out because they rewrite their history without declaring it: {}"),
             (count["marked"], f"trajectories taken that rewrite their history without declaring it: {{}} ({count['rewrites']} times)"),
@@ -124,6 +131,10 @@ class Fitting:
         )
 
 
+def _named(found: Break) -> str:
+    return f"turn {found.turn} of branch {found.branch!r}" if found.branch else f"turn {found.turn}"
+
+
 class _Waits:
     """Counts recorded tool delays: hours of a person's absence stand among them, and must be seen whether they are cut or not."""
 
@@ -133,11 +144,10 @@ class _Waits:
 
     def shortened(self, trajectory: Trajectory, limit_ns: Ns | None) -> Trajectory:
         """The trajectory with no recorded delay above the limit, if there is one."""
-        for turn in trajectory.turns:
-            if (delay_ns := turn.tool_delay_ns) is not None:
-                self._recorded += 1
-                self._long += delay_ns > DELAY_CAP_NS
-                self._longest_ns = max(self._longest_ns, delay_ns)
+        for delay_ns in recorded_delays(trajectory):
+            self._recorded += 1
+            self._long += delay_ns > DELAY_CAP_NS
+            self._longest_ns = max(self._longest_ns, delay_ns)
         if limit_ns is None:
             return trajectory
         shortened, number = shorten_delays(trajectory, limit_ns)

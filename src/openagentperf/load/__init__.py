@@ -1,1 +1,2 @@
-"""Load: `lane` (one agent's connection and turns), `phase` (a worker's share of a phase), `worker` (the process), `fleet` (all of them)."""
+"""Load: `lane` (a connection and its turn), `seat` (an agent's lanes), `phase` (a worker's share of a phase), `worker` (the process),
+`fleet` (all of them)."""

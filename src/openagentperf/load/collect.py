@@ -41,7 +41,7 @@ class Collector:
             for frame in reader.read():
                 if isinstance(frame, RawTurn):
                     self._take(frame)
-                else:
+                elif isinstance(frame, ClientSample):
                     self.samples.append(frame)
 
     def _take(self, raw: RawTurn) -> None:

@@ -17,7 +17,7 @@ from types import TracebackType
 
 import msgspec
 
-from openagentperf.client.clock import now_ns
+from openagentperf.client.clock import now_ns, wall_minus_monotonic_ns
 from openagentperf.errors import CorpusError, EndpointError, OpenAgentPerfError, StorageError, WorkerError
 from openagentperf.load.collect import Collector
 from openagentperf.load.protocol import (
@@ -186,6 +186,7 @@ class Fleet:
     ) -> tuple[PhaseFacts, Collector]:
         """One phase from start to stop. `tick` is called about ten times a second with the stage's name."""
         self._revive()
+        wall_before_ns = wall_minus_monotonic_ns()
         collector = Collector(order, folder, len(self._processes))
         for process in self._processes:
             process.said.clear()
@@ -225,6 +226,7 @@ class Fleet:
             window_start_ns=opens_ns,
             window_end_ns=window_end_ns,
             ended_ns=end_ns,
+            wall_offset_ns=(wall_before_ns, wall_minus_monotonic_ns()),
             hit_limit=hit_limit,
             workers=len(self._processes),
             stamps="kernel" if any(row.read_lag_ns is not None for row in collector.rows) else "user",

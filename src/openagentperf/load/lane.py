@@ -1,8 +1,8 @@
-"""A lane: one agent, its connection, and the turn it has in hand.
+"""A lane: one connection of an agent, and the turn it has in hand.
 
-    schedule -> [dial ahead of time] -> due -> send -> ... reads ... -> ended -> row, agent.drained -> schedule
+    schedule -> [dial ahead of time] -> due -> send -> ... reads ... -> ended -> seat.drained (which schedules what comes next) -> row
 
-Always exactly one turn in hand: waiting for its due time, or in flight. The connection is dialled up to a second before the turn is
+At most one turn in hand: waiting for its due time, or in flight. The connection is dialled up to a second before the turn is
 due (so that TTFT does not hold a handshake that a real agent's client would not pay), and used again only while it is younger
 than the server's idle limit.
 """
@@ -13,7 +13,7 @@ import asyncio
 from array import array
 from typing import Literal, Protocol
 
-from openagentperf.agent import Agent, Send
+from openagentperf.agent import Send
 from openagentperf.client.clock import now_ns
 from openagentperf.client.connection import Connection
 from openagentperf.load.requests import Request
@@ -24,7 +24,7 @@ DIAL_AHEAD_NS = 1 * NS_PER_S
 
 
 class Host(Protocol):
-    """What a lane needs of its phase."""
+    """What a lane and its seat need of their phase."""
 
     loop: asyncio.AbstractEventLoop
     worker: int
@@ -37,6 +37,15 @@ class Host(Protocol):
     def turn_ended(self, row: RawTurn) -> None: ...
 
 
+class Owner(Protocol):
+    """Whose lane it is (load.seat.Seat)."""
+
+    index: int
+    """The agent's."""
+
+    def drained(self, lane: Lane, turn: Send, now_ns: Ns, failed: bool) -> bool: ...
+
+
 class Lane:
     """See the module's docstring. Implements client.connection.Owner."""
 
@@ -47,16 +56,16 @@ class Lane:
         "_host",
         "_how",
         "_request",
+        "_seat",
         "_sent_ns",
         "_timer",
-        "agent",
         "in_flight",
         "turn",
     )
 
-    def __init__(self, host: Host, agent: Agent) -> None:
+    def __init__(self, host: Host, seat: Owner) -> None:
         self._host = host
-        self.agent = agent
+        self._seat = seat
         self.turn: Send | None = None
         self.in_flight = False
         self._conn: Connection | None = None
@@ -69,10 +78,8 @@ class Lane:
 
     # -- before a turn -----------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        self._schedule(self.agent.start(now_ns()))
-
-    def _schedule(self, send: Send) -> None:
+    def schedule(self, send: Send) -> None:
+        """Take this turn in hand. The lane has none."""
         host = self._host
         self.turn = send
         self._due_passed = False
@@ -80,7 +87,7 @@ class Lane:
         self._sent_ns = None
         host.turn_scheduled(send.due_ns)
         # Spliced ahead: nothing is left to do at `due`.
-        self._request = host.request(send, self.agent.index)
+        self._request = host.request(send, self._seat.index)
         conn = self._conn
         if conn is not None and conn.open and send.due_ns - conn.idle_since_ns > host.idle_reuse_ns:
             conn.close()
@@ -185,6 +192,7 @@ class Lane:
     def _finish(self, conn: Connection, failure: Failure, detail: str) -> None:
         turn = self.turn
         assert turn is not None
+        self.turn = None
         self.in_flight = False
         self._due_passed = False
         times, lags, chunks = conn.times, conn.lags, conn.chunks
@@ -194,15 +202,16 @@ class Lane:
         if not conn.open:
             self._conn = None
         failed = bool(failure) or conn.status != 200
-        if not self._host.stopping:
-            self._schedule(self.agent.drained(closed_ns, failed))  # first: the next turn's clock is already running
+        last = self._seat.drained(
+            self, turn, closed_ns, failed
+        )  # first: the clock of what comes next is already running
         row = RawTurn(
             worker=self._host.worker,
-            agent=self.agent.index,
+            agent=self._seat.index,
             replay=turn.replay,
             trajectory=turn.trajectory,
             turn=turn.turn,
-            last=turn.last,
+            last=last,
             due_ns=turn.due_ns,
             sent_ns=sent_ns,
             closed_ns=closed_ns,
@@ -216,6 +225,7 @@ class Lane:
             request_bytes=request.size_bytes,
             exact_tokens=request.exact_tokens,
             corpus_tokens=request.corpus_tokens,
+            line=turn.line,
         )
         self._host.turn_ended(row)
 

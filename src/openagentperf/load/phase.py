@@ -1,4 +1,4 @@
-"""A worker's share of one phase: its lanes, its clock, its health, its rows.
+"""A worker's share of one phase: its seats, its clock, its health, its rows.
 
 Agent i starts at `start_ns + i / spawn_per_s` on worker `i % workers`. Nothing here knows whether the phase passes; it keeps the load on
 until the fleet says that the window has closed, tells it when the last measured turn of its own has ended, and stops when told.
@@ -18,6 +18,7 @@ from openagentperf.client.connection import Connection
 from openagentperf.errors import StorageError
 from openagentperf.load.lane import Lane
 from openagentperf.load.requests import Request
+from openagentperf.load.seat import Seat
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.turns import ClientSample, RawTurn
 from openagentperf.rundir import FrameWriter
@@ -55,7 +56,7 @@ class WorkerPhase:
         self.stopping = False
         self._order, self._requests, self._connect, self._clock, self._writer = order, requests, connect, clock, writer
         self._drained, self._broken = drained, broken
-        self._lanes = [Lane(self, agent) for agent in agents]
+        self._seats = [Seat(self, agent) for agent in agents]
         self._window_end_ns: Ns | None = None
         self._measured_open = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -95,6 +96,10 @@ class WorkerPhase:
         if self._measured_open == 0 and not self.stopping:
             self._drained()
 
+    def _lanes(self) -> list[Lane]:
+        """Of all seats. A list of its own: a turn that is given up may need a lane more."""
+        return [lane for seat in self._seats for lane in seat.lanes]
+
     # -- the phase's course ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -103,10 +108,10 @@ class WorkerPhase:
         gc.freeze()
         gc.disable()  # a collection over 4,000 lanes takes 30 ms and more; the phase makes next to no cycles
         gc.callbacks.append(self._gc_event)
-        for lane in self._lanes:
-            start_ns = self._order.start_ns + s_to_ns(lane.agent.index / self._order.spawn_per_s)
+        for seat in self._seats:
+            start_ns = self._order.start_ns + s_to_ns(seat.index / self._order.spawn_per_s)
             wait_s = max(0, start_ns - now_ns()) / NS_PER_S
-            self._timers.append(self.loop.call_later(wait_s, lane.start))
+            self._timers.append(self.loop.call_later(wait_s, seat.start))
         self._second_ns = self._sweep_ns = now_ns()
         self._cpu_ns = time.process_time_ns()
         self._next_beat()
@@ -118,7 +123,7 @@ class WorkerPhase:
     def close_window(self, window_end_ns: Ns) -> None:
         self._window_end_ns = window_end_ns
         self._measured_open = sum(
-            1 for lane in self._lanes if lane.turn is not None and self._measured(lane.turn.due_ns)
+            1 for lane in self._lanes() if lane.turn is not None and self._measured(lane.turn.due_ns)
         )
         self._tell_if_drained()
 
@@ -128,8 +133,8 @@ class WorkerPhase:
         for timer in self._timers:
             timer.cancel()
         self._beat_timer.cancel()
-        self._sample(now_ns())  # while the lanes still have their turns: afterwards none would count as active
-        for lane in self._lanes:
+        self._sample(now_ns())  # while the lanes still have their turns: afterwards no agent would count as active
+        for lane in self._lanes():
             lane.give_up("aborted", "the phase ended while the turn was open")
             lane.stop()
         gc.callbacks.remove(self._gc_event)
@@ -147,7 +152,7 @@ class WorkerPhase:
         if now - self._sweep_ns >= _SWEEP_NS:
             self._sweep_ns = now
             limit_ns = s_to_ns(self._order.turn_timeout_s)
-            for lane in self._lanes:
+            for lane in self._lanes():
                 since = lane.overdue_since_ns
                 if since is not None and now - since > limit_ns:
                     lane.give_up("timeout", f"no complete answer within {self._order.turn_timeout_s:.0f} s")
@@ -161,8 +166,8 @@ class WorkerPhase:
             loop_lag_max_ns=self._lag_max_ns,
             cpu_ns=cpu_ns - self._cpu_ns,
             gc_pause_max_ns=self._gc_max_ns,
-            active_agents=sum(lane.turn is not None for lane in self._lanes),
-            in_flight=sum(lane.in_flight for lane in self._lanes),
+            active_agents=sum(seat.active for seat in self._seats),
+            in_flight=sum(lane.in_flight for lane in self._lanes()),
             clock_offset_ns=self._clock.sample(),
         )
         self._second_ns, self._cpu_ns, self._lag_max_ns, self._gc_max_ns = now, cpu_ns, 0, 0

@@ -40,11 +40,11 @@ class RequestMaker:
         self._key = order.nonce_key
 
     def make(self, send: Send, agent: int) -> Request:
-        """The request of one turn, with the nonces of this phase and of this replay."""
+        """The request of one turn, with the nonces of this phase and of this replay, which all lines of a tree share."""
         corpus = self._corpus
         slot = corpus.slot(send.trajectory, send.turn)
         wanted = self.max_tokens(slot)
-        opening = b"%s%d%s" % (self._setup.fixed_head, wanted, open_messages(corpus.tools(send.trajectory)))
+        opening = b"%s%d%s" % (self._setup.fixed_head, wanted, open_messages(corpus.tools(send.trajectory, send.line)))
         nonce = replay_nonce(self._key, agent, send.replay)
         messages = corpus.message_pieces(send.trajectory, send.turn, self._phase_nonce, nonce)
         length = len(opening) + corpus.messages_bytes(send.trajectory, send.turn) + len(CLOSE)

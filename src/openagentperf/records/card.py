@@ -26,6 +26,9 @@ class Comparison(Struct, frozen=True, kw_only=True):
     published: float
     ratio: float | None
     """this / published; None where `this` is None."""
+    distance: float | None = None
+    """|ln(this / published)|: 0 where equal, 0.69 where one is twice the other, whichever it is; 0 for more languages than were published.
+    None where `this` is None or 0."""
 
 
 class Card(Struct, frozen=True, kw_only=True):
@@ -34,7 +37,14 @@ class Card(Struct, frozen=True, kw_only=True):
     schema: str = "openagentperf/card/1"
     trajectories: int
     turns: int
+    """Of all lines, those of sub-agents too."""
     turns_per_trajectory: Spread
+    trajectories_with_branches: int = 0
+    """Those with a sub-agent that runs beside the line that spawned it."""
+    branches: int = 0
+    """Such sub-agents."""
+    branch_turns: float = 0.0
+    """Share of the turns that are theirs."""
     input_tokens: Spread
     """Per request: system prompt, tools and the whole history."""
     output_tokens: Spread
@@ -46,15 +56,15 @@ class Card(Struct, frozen=True, kw_only=True):
     (1.50 for the `agentperf` profile, whose implied sigma is 1.57).
     """
     growth_tokens: Spread | None
-    """Input of a request less that of the one before, within a trajectory; negative at a cut. None: no trajectory has two turns."""
+    """Input of a request less that of the one before, within a line; negative at a cut. None: no line has two turns."""
     tool_delay_s: Spread | None
-    """After all turns but a trajectory's last. None where no turn has a recorded one."""
+    """After all turns but a line's last. None where no turn has a recorded one."""
     tool_delay_missing: float
     """Share of those turns without a recorded delay."""
     prefix_reuse: float
     """Share of all input tokens that an endless cache could serve: sum of shared / sum of input, over all turns.
 
-    Shared is 0 for a first turn (cold, though harness prefixes are shared in practice), the whole input of the turn before where
+    Shared is 0 for a line's first turn (cold, though harness prefixes are shared in practice), the whole input of the turn before where
     history is append-only, and at a cut what is left of it: input less appended, within 0 .. input of the turn before.
     """
     tool_calls_per_turn: float
@@ -74,3 +84,11 @@ class Card(Struct, frozen=True, kw_only=True):
     """What counted the estimated turns' tokens: `estimate` (3.5 bytes a token) or a tokenizer's name; "" where not known."""
     published: tuple[Comparison, ...]
     """AA-AgentPerf's public figures (docs/methodology.md#workload) and this set's ratio to each."""
+    farthest: float | None = None
+    """Largest distance of `published`: e to this power is the factor by which the worst figure differs. None where a figure is missing."""
+    output_ks: float | None = None
+    """Largest difference between the shares of turns with at most x output tokens in this set and in the published law (log-normal, median
+    150, sigma 1.57), over all x: 0 .. 1 (Kolmogorov-Smirnov)."""
+    curves: dict[str, tuple[float, ...]] = {}
+    """P0, P1, ... P100 of `input_tokens`, `output_tokens`, `growth_tokens`, `tool_delay_s`, `turns_per_trajectory` and `prefix_reuse` (of
+    each trajectory), for pictures. A figure that the set does not say is left out."""

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from openagentperf.records.power import WindowEnergy
 from openagentperf.units import Ns
 
 PhaseKind: TypeAlias = Literal["search", "certify"]
@@ -49,6 +50,9 @@ class PhaseFacts(Struct, frozen=True, kw_only=True):
     window_end_ns: Ns
     ended_ns: Ns
     """When the last worker had drained."""
+    wall_offset_ns: tuple[Ns, Ns] | None = None
+    """Wall clock less monotonic clock, when the phase was ordered and when it had ended: what an external log is aligned by. None in
+    folders of before."""
     hit_limit: bool
     """`limit_s` ended the phase; measured turns still open then are failures."""
     workers: int
@@ -103,8 +107,14 @@ class Judged(Struct, frozen=True, kw_only=True):
     """P95 of closed - last_output over measured turns that did not fail: tool delays start when an answer has drained, so a
     server that holds its end back lowers the load on itself. None where there are none."""
     in_flight_mean: float | None = None
-    """Requests in flight, all workers together, mean over the window's client samples: how many of the N agents really waited
-    for the server. None where a worker has no sample in the window."""
+    """Requests in flight, all workers together, mean over the window's client samples: how many really waited for the server. Fewer
+    than agents while tools run, more where they run sub-agents. None where a worker has no sample in the window."""
+    in_flight_max: int | None = None
+    """Most requests in flight at one instant of the window; None where there were none."""
+    subagent_share: float | None = None
+    """Of the measured turns, those of sub-agents, which run beside the agent that counts; None where nothing was measured."""
+    energy: tuple[WindowEnergy, ...] = ()
+    """Of the measure window, a row a boundary and basis; empty where no meter is declared."""
     notes: tuple[str, ...] = ()
 
     def verdict(self, tier: str) -> Verdict:

@@ -16,9 +16,15 @@ class RunFacts(Struct, frozen=True, kw_only=True):
     server: ServerFacts
     checks: tuple[Check, ...]
     corpus_digest: str
+    sealed_root: str = ""
+    """Root of the sealed set that the corpus was compiled from; "" where it is none."""
     corpus_notes: tuple[str, ...]
-    shared_tokens: tuple[int, ...]
-    """Per trajectory: tokens before the replay nonce, by the corpus's count: what a first turn may find cached."""
+    lines: tuple[int, ...]
+    """Per trajectory: lines of its tree, the main one and those of sub-agents."""
+    first_turns: tuple[int, ...]
+    """Per line of the set, in order: number of its first turn in its trajectory."""
+    shared_bytes: tuple[int, ...]
+    """Per line of the set: of its first request, what may be found cached (corpus.sharing)."""
     set_input_tokens_mean: float
     """Over all turns of the set, by the corpus's count."""
     set_output_tokens_mean: float

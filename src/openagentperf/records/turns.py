@@ -39,8 +39,9 @@ class RawTurn(Struct, frozen=True, array_like=True):
     """Ordinal of the trajectory in this agent's life; 0 is the partial first one."""
     trajectory: int
     turn: int
+    """Numbered through the trajectory's lines (records.tree)."""
     last: bool
-    """The turn ends its trajectory."""
+    """Its end was the end of its trajectory, of all lines."""
     due_ns: Ns
     sent_ns: Ns | None
     """First byte handed to the kernel; None where no connection came up."""
@@ -59,6 +60,8 @@ class RawTurn(Struct, frozen=True, array_like=True):
     """Length asked for on the exact track; 0 on the natural one."""
     corpus_tokens: int = 0
     """Prompt tokens by the corpus's own count."""
+    line: int = 0
+    """Index of its line in the trajectory's tree; 0 is the main one, the others are sub-agents."""
 
 
 class TurnRow(Struct, frozen=True, kw_only=True):
@@ -72,7 +75,11 @@ class TurnRow(Struct, frozen=True, kw_only=True):
     replay: int
     trajectory: int
     turn: int
+    """Numbered through the trajectory's lines: the main one's first, then those of each sub-agent."""
+    line: int = 0
+    """0 is the trajectory's main line, the others are sub-agents."""
     last: bool
+    """Its end was the end of its trajectory, of all lines."""
     due_ns: Ns
     sent_ns: Ns | None = None
     first_byte_ns: Ns | None = None
@@ -128,9 +135,8 @@ class ClientSample(Struct, frozen=True, kw_only=True):
     """CPU time of the worker process in this second."""
     gc_pause_max_ns: Ns
     active_agents: int
+    """Agents with a turn in flight or waiting for its time."""
     in_flight: int
+    """Requests; more than agents where sub-agents run."""
     clock_offset_ns: Ns
     """Wall clock minus monotonic clock, relative to the worker's start: a step spoils kernel stamps."""
-
-
-Frame: TypeAlias = RawTurn | ClientSample

@@ -32,6 +32,7 @@ class Turns:
     replay: Ints
     trajectory: Ints
     turn: Ints
+    line: Ints
     last: Mask
     due_ns: Ints
     sent_ns: Ints
@@ -51,6 +52,7 @@ class Turns:
     output_chars: Ints
     burst_share: Floats
     response_bytes: Ints
+    request_bytes: Ints
     connection: Words
     read_lag_ns: Ints
     first_lag_ns: Ints

@@ -43,8 +43,8 @@ def judge(
     spoiled = validity.spoiled(view, samples, sharing)
     told = readings(view) if view.pace.known.any() else None
     verdicts = tuple(_verdict(view, tier, rigor, spoiled, told) for tier in tiers.tier)
-    tail_s, in_flight = held.tail_p95_s(view.measured), held.in_flight_mean(facts, samples)
-    return _figures(view, verdicts, _notes(view, rigor, tail_s), tail_s, in_flight)
+    tail_s = held.tail_p95_s(view.measured)
+    return _figures(view, verdicts, _notes(view, rigor, tail_s), tail_s, held.in_flight_mean(facts, samples))
 
 
 def _verdict(view: View, tier: Tier, rigor: Rigor, spoiled: list[str], told: tuple[Reading, ...] | None) -> TierVerdict:
@@ -106,6 +106,8 @@ def _figures(
         output_tokens_quartiles=_quartiles(tokens),
         tail_p95_s=tail_s,
         in_flight_mean=in_flight,
+        in_flight_max=held.in_flight_max(view.facts, view.everything),
+        subagent_share=int((turns.line > 0).sum()) / len(turns) if len(turns) else None,
         notes=notes,
     )
 
