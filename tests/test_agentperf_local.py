@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import index_rows
 from openagentperf.corpus.formats import agentperf_local
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Skipped, ToolCall, Trajectory, histories
@@ -135,3 +136,12 @@ def test_a_manifest_says_what_to_import() -> None:
 def test_nothing_usable_is_an_error() -> None:
     with pytest.raises(CorpusError, match="no usable request"):
         read([b"{}"])
+
+
+def test_real_traces_give_the_figures_of_their_index() -> None:
+    rows = index_rows.rows("agentperf-local-jsonl")
+    assert len(rows) == 6
+    for row in rows:
+        turns = index_rows.turns_of(index_rows.imported(row, "agentperf-local"), row)
+        assert index_rows.counts_off(turns, row) == {}, row["file"]
+        assert index_rows.delays_off([(turn.tool_delay_ns or 0) / 1e9 for turn in turns], row) == {}, row["file"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from openagentperf.corpus import rewrites
 from openagentperf.corpusjobs.imports import ImportReport, Noted, Rewrite, import_paths
 from openagentperf.corpusjobs.store import SET_NAME, read_set
 from openagentperf.errors import CorpusError
@@ -20,7 +21,11 @@ EXAMPLES = Path(__file__).parent / "data" / "formats"
 def folder(tmp_path: Path) -> Path:
     """A data set as one finds it: recordings, a manifest, a licence, an index, and something else."""
     root = tmp_path / "set"
-    shutil.copytree(EXAMPLES, root / "deep")
+    (root / "deep").mkdir(parents=True)
+    for name in ("05_claude-code.jsonl", "09_openai_chat.jsonl"):
+        shutil.copy(EXAMPLES / name, root / "deep")
+    for file in EXAMPLES.glob("13*_agentperf-local_*"):
+        shutil.copy(file, root / "deep")
     (root / "LICENSES").mkdir()
     (root / "LICENSES" / "MIT.txt").write_text("MIT")
     (root / "index.jsonl").write_text("{}")
@@ -44,6 +49,34 @@ def test_a_folder_is_searched_and_everything_is_accounted_for(folder: Path, tmp_
         "picture.png": "holds no line of JSON",
     }
     assert msgspec.json.decode(msgspec.json.encode(report), type=ImportReport) == report
+
+
+def test_sub_agents_are_counted_with_all_their_turns(tmp_path: Path) -> None:
+    def line(kind: str, uuid: str, content: object, parent: str | None = None, **more: object) -> str:
+        usage = {"input_tokens": 100, "output_tokens": 7} if kind == "assistant" else None
+        message = {"id": f"m{uuid}", "content": content, "usage": usage}
+        return json.dumps(
+            {"type": kind, "uuid": uuid, "parentUuid": parent, "sessionId": "s", "message": message, **more}
+        )
+
+    call = {"type": "tool_use", "id": "t1", "name": "Task", "input": {"prompt": "Look"}}
+    mark = {"isSidechain": True, "agentId": "a7"}
+    file = tmp_path / "s.jsonl"
+    file.write_text(
+        "\n".join(
+            [
+                line("user", "1", "Go"),
+                line("assistant", "2", [call], "1"),
+                line("user", "3", "Look", **mark),
+                line("assistant", "4", [{"type": "text", "text": "Seen"}], "3", **mark),
+                line("user", "5", [{"type": "tool_result", "tool_use_id": "t1", "content": "Seen"}], "2"),
+                line("assistant", "6", [{"type": "text", "text": "Done"}], "5"),
+            ]
+        )
+    )
+    report = import_paths([file], tmp_path / "out", None)
+    assert (report.trajectories, report.branches, report.turns) == (1, 1, 3)
+    assert (report.input_tokens, report.output_tokens) == (300, 21)
 
 
 def test_two_imports_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -92,7 +125,7 @@ def test_undeclared_rewrites_are_listed(tmp_path: Path) -> None:
             for k, contents in enumerate(lists)
         )
     )
-    assert import_paths([file], tmp_path / "out", None).rewritten == (Rewrite("a", 1),)
+    assert import_paths([file], tmp_path / "out", None).rewritten == (Rewrite("a", 1, rewrites.REPLACED),)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +138,7 @@ def test_undeclared_rewrites_are_listed(tmp_path: Path) -> None:
         ('{"id":"a","turns":[]}\n', None, "is a set of trajectories already.*--corpus takes it"),
         ('{"messages": [{"role": "user", "content": "x"}]}', None, "holds no conversation with an answer"),
         ("{}", "claude-code", "holds no answered request, assistant lines are needed"),
-        ("{}", "csv", "one of agentperf-local, claude-code, openai-chat is needed: name one of these"),
+        ("{}", "csv", r"one of .*agentperf-local, claude-code, .* is needed: name one of these"),
     ],
 )
 def test_a_named_file_that_yields_nothing_is_an_error(

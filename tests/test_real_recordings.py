@@ -16,7 +16,7 @@ from openagentperf.corpusjobs.imports import ImportReport, import_paths
 from openagentperf.corpusjobs.prepare import prepare
 from openagentperf.corpusjobs.store import read_set
 from openagentperf.plan import Workload
-from openagentperf.records.trajectory import Message, Trajectory, histories
+from openagentperf.records.trajectory import Branch, Message, Trajectory, histories, lines
 from openagentperf.wire.chat import encode_message
 from shared_data import real
 
@@ -66,7 +66,7 @@ def test_each_trajectory_is_stable_or_is_listed_with_turn_and_cause(imported: tu
     assert {(row.trajectory, row.turn) for row in report.rewritten} == undeclared
 
 
-def arrays(trajectory: Trajectory) -> Iterator[bytes]:
+def arrays(trajectory: Trajectory | Branch) -> Iterator[bytes]:
     """Each turn's message array without its closing bracket, every message encoded anew: the definition, at the square of the length."""
     for messages in histories(trajectory):
         yield b"[" + b",".join(encode_message(message)[0] for message in messages)
@@ -75,13 +75,16 @@ def arrays(trajectory: Trajectory) -> Iterator[bytes]:
 def test_the_proof_says_what_the_bytes_say(imported: tuple[Path, ImportReport]) -> None:
     compared = 0
     for trajectory in read_set(imported[0], []):
-        before, broken = b"", []
-        for turn, now in enumerate(arrays(trajectory)):
-            if not now.startswith(before):
-                broken.append(turn)
-            before, compared = now, compared + 1
+        broken = []
+        for line in lines(trajectory):
+            before = b""
+            for turn, now in enumerate(arrays(line)):
+                if not now.startswith(before):
+                    broken.append(turn)
+                before, compared = now, compared + 1
         assert broken == [turn for turn, _ in breaks_of(trajectory)], trajectory.id
     assert compared == imported[1].turns > 3_000
+    assert imported[1].branches >= 4
 
 
 def test_the_rewritten_traces_replace_one_counter_at_their_end(imported: tuple[Path, ImportReport]) -> None:

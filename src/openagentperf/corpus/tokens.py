@@ -25,6 +25,11 @@ def estimate(text: str) -> int:
     return -(-2 * size // 7)
 
 
+def estimate_answer(message: Message) -> int:
+    """Tokens of an answer, its reasoning included and the markers around it not; >= 1."""
+    return max(1, estimate_message(message) - MESSAGE_TOKENS + estimate(message.reasoning))
+
+
 def estimate_message(message: Message, count: Counter = estimate) -> int:
     """Tokens of one message of the history: content, names and arguments of its calls, and MESSAGE_TOKENS.
 

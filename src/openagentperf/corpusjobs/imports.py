@@ -11,10 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from openagentperf.corpus.formats.mend import counted
+from openagentperf.corpus.formats.skips import Skips
+from openagentperf.corpus.rewrites import causes
 from openagentperf.corpusjobs.recordings import read_recordings
 from openagentperf.corpusjobs.store import write_set
 from openagentperf.errors import CorpusError
-from openagentperf.records.trajectory import Skipped, Trajectory
+from openagentperf.records.trajectory import Branch, Skipped, Trajectory, lines
 
 
 class Rewrite(Struct, frozen=True):
@@ -22,6 +24,10 @@ class Rewrite(Struct, frozen=True):
 
     trajectory: str
     turn: int
+    why: str
+    """As far as the messages tell: one of corpus.rewrites.CAUSES."""
+    branch: str = ""
+    """Name of the turn's line; "" is the main one."""
 
 
 class Noted(Struct, frozen=True):
@@ -40,7 +46,10 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     files: int
     """Files that gave at least one trajectory."""
     trajectories: int
+    branches: int
+    """Sub-agents that run beside the line that spawned them."""
     turns: int
+    """Of all lines, those of sub-agents too."""
     input_tokens: int
     """Sum over all turns of the whole request."""
     output_tokens: int
@@ -77,9 +86,10 @@ class _Job:
     """Counts what goes by."""
 
     def __init__(self, licence: str) -> None:
-        self.skipped: list[Skipped] = []
+        self.skipped = Skips()
         self._licence = licence
         self._turns = 0
+        self._branches = 0
         self._input = 0
         self._output = 0
         self._files: set[str] = set()
@@ -98,21 +108,27 @@ class _Job:
             self._files.add(trajectory.source)
             self._formats[trajectory.format] += 1
             self._languages[trajectory.language] += 1
-            self._turns += len(trajectory.turns)
-            for index, turn in enumerate(trajectory.turns):
-                self._input += turn.input_tokens
-                self._output += turn.output_tokens
-                if turn.cut == "undeclared":
-                    self._rewritten.append(Rewrite(trajectory.id, index))
+            self._branches += len(trajectory.branches)
+            for line in lines(trajectory):
+                self._count(line, trajectory.id)
             for note in trajectory.notes:
                 number, what = counted(note)
                 self._noted.setdefault(what, []).append(number)
             yield trajectory
 
+    def _count(self, line: Trajectory | Branch, trajectory_id: str) -> None:
+        self._turns += len(line.turns)
+        name = line.name if isinstance(line, Branch) else ""
+        for turn in line.turns:
+            self._input += turn.input_tokens
+            self._output += turn.output_tokens
+        self._rewritten += (Rewrite(trajectory_id, index, why, name) for index, why in causes(line))
+
     def report(self) -> ImportReport:
         return ImportReport(
             files=len(self._files),
             trajectories=self._formats.total(),
+            branches=self._branches,
             turns=self._turns,
             input_tokens=self._input,
             output_tokens=self._output,

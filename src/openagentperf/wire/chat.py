@@ -65,6 +65,7 @@ def decode(raw: RawTurn) -> TurnRow:
         replay=raw.replay,
         trajectory=raw.trajectory,
         turn=raw.turn,
+        line=raw.line,
         last=raw.last,
         due_ns=raw.due_ns,
         sent_ns=raw.sent_ns,

@@ -115,7 +115,9 @@ def _calls(chat: ChatMessage, notes: Counter[str]) -> Iterable[ToolCall]:
 
 def _call(call_id: str, function: Function, notes: Counter[str]) -> ToolCall:
     text = bytes(function.arguments).decode()
-    if text.startswith('"'):
+    if text == "null":  # sets kept as Parquet have every key
+        text = ""
+    elif text.startswith('"'):
         text = msgspec.json.decode(text, type=str)
     return call_of(call_id, function.name or "", text, notes)
 

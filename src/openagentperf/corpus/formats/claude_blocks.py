@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from operator import itemgetter
 
 import msgspec
 from msgspec import Struct
 
 from openagentperf.corpus.formats import counts
-from openagentperf.corpus.formats.claude_lines import Block, Node
+from openagentperf.corpus.formats.claude_lines import Block, Node, Usage
 from openagentperf.corpus.formats.languages import main_language, tally_path, tally_text
 from openagentperf.corpus.formats.lines import BAD
 from openagentperf.corpus.formats.mend import call_of
@@ -74,23 +75,25 @@ def _answer(parts: Sequence[Node], notes: Counter[str]) -> Answer:
                 notes["answer blocks of other types left out"] += 1
     text, thought = "\n".join(filter(None, texts)), "\n".join(filter(None, thoughts))
     usages = [node.usage for node in parts if node.usage is not None]
-    inputs = [
-        tuple(
-            counts.tokens(value) or 0
-            for value in (usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens)
-        )
-        for usage in usages
-    ]
-    whole = max(inputs, key=sum, default=(0, 0, 0))
+    whole, cached = max(map(input_tokens, usages), default=(0, 0), key=itemgetter(0))
     return Answer(
         message=Message(role="assistant", content=text, reasoning=thought, tool_calls=tuple(calls)),
         model=parts[0].model,
-        input_tokens=sum(whole),
-        cached_tokens=whole[2] if usages else None,
+        input_tokens=whole,
+        cached_tokens=cached if usages else None,
         output_tokens=max((counts.tokens(usage.output_tokens) or 0 for usage in usages), default=0),
         visible_tokens=estimate(text + thought) + sum(estimate(call.name + call.arguments) for call in calls),
         call_stamps=stamps,
     )
+
+
+def input_tokens(usage: Usage) -> tuple[int, int]:
+    """Of a request: all of it (fresh, cache-written and cache-read), and what was read from the cache."""
+    fresh, written, cached = (
+        counts.tokens(value) or 0
+        for value in (usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens)
+    )
+    return fresh + written + cached, cached
 
 
 def user_messages(node: Node, notes: Counter[str]) -> list[Message]:
@@ -135,15 +138,19 @@ def result_stamps(chain: Sequence[Node]) -> dict[str, str | None]:
     return stamps
 
 
-def delay_ns(answer: Answer, results: Mapping[str, str | None]) -> Ns | None:
+def delay_ns(answer: Answer, results: Mapping[str, str | None], joined: Container[str] = ()) -> Ns | None:
     """Last result's time - its call's time; None where nothing was called or nothing came back.
 
     The last result decides, for the next request waits for all. A person's pause before the next prompt is not a tool's
-    delay: a turn without calls has None.
+    delay: a turn without calls has None. Calls that are `joined` started sub-agents that run beside the line: how long those take is no
+    tool's delay, and where there are no others it is 0.
     """
     last: Ns | None = None
     delay: Ns | None = None
     for call, called in answer.call_stamps.items():
+        if call in joined:
+            delay = delay or 0
+            continue
         came = counts.stamp_ns(results.get(call))
         if came is not None and (last is None or came >= last):
             last, delay = came, counts.between_ns(counts.stamp_ns(called), came)

@@ -1,8 +1,12 @@
-"""The lines of a Claude Code session file, decoded once: what each says and where it hangs in the tree."""
+"""The lines of a Claude Code session file, decoded once: what each says and where it hangs in the tree.
+
+What a sub-agent did stands in a file of its own, or in this one: in lines marked `isSidechain`, or inside of `progress` lines.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -16,7 +20,8 @@ Kind: TypeAlias = Literal["user", "assistant", "attachment", "compaction", "micr
 
 
 class Line(Struct, rename="camel", gc=False):
-    """A line as written. Its large `toolUseResult` and `data` are not read: they repeat what the messages hold."""
+    """A line as written. Its large `toolUseResult` and `data` are only read where they tell of a sub-agent: else they repeat what the
+    messages hold."""
 
     type: str = ""
     subtype: str | None = None
@@ -33,6 +38,9 @@ class Line(Struct, rename="camel", gc=False):
     is_compact_summary: bool | None = False
     is_visible_in_transcript_only: bool | None = False
     microcompact_metadata: Raw = Raw(b"null")
+    tool_use_result: Raw = Raw(b"null")
+    data: Raw = Raw(b"null")
+    parent_tool_use_id: str | None = msgspec.field(name="parentToolUseID", default=None)
 
 
 class Block(Struct, gc=False):
@@ -67,6 +75,26 @@ class Microcompacted(Struct, rename="camel"):
     compacted_tool_ids: list[str] = []
 
 
+class Report(Struct, rename="camel"):
+    """What a call of a sub-agent came back with, beside its text for the model."""
+
+    agent_id: str = ""
+    status: str | None = None
+    is_async: bool | None = None
+    content: Raw = Raw(b"null")
+    usage: Usage | None = None
+    """Of the sub-agent's last request."""
+
+
+class Progress(Struct, rename="camel"):
+    """`data` of a `progress` line."""
+
+    type: str = ""
+    agent_id: str | None = None
+    message: Raw = Raw(b"null")
+    """Of an `agent_progress`: a line of the sub-agent's own."""
+
+
 class Node(Struct):
     """One line of the tree. `blocks` is what a message holds, a plain text being one `text` block."""
 
@@ -80,6 +108,8 @@ class Node(Struct):
     version: str
     stamp: str | None
     where: str
+    number: int
+    """Of the line in the file."""
     response: str = ""
     """Id of the API response that an assistant line is part of; "" for other lines."""
     model: str = ""
@@ -89,6 +119,10 @@ class Node(Struct):
     results: tuple[str, ...] = ()
     attachment: dict[str, object] = {}
     compacted: tuple[str, ...] = ()
+    report: Report | None = None
+    """Of a line with the result of a sub-agent's call."""
+    spawned_by: str = ""
+    """Of a sub-agent's line: the call that it works for, where the line says so."""
 
     @property
     def talks(self) -> bool:
@@ -107,12 +141,16 @@ _LINE = msgspec.json.Decoder(Line)
 _MESSAGE = msgspec.json.Decoder(ApiMessage)
 _ATTACHMENT = msgspec.json.Decoder(dict[str, object])
 _MICRO = msgspec.json.Decoder(Microcompacted)
+_REPORT = msgspec.json.Decoder(Report)
+_PROGRESS = msgspec.json.Decoder(Progress)
 
 
 def nodes(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Node]:
     """The lines that form the tree, in file order, each uuid once: a resumed session copies earlier lines into its file."""
     seen: set[str] = set()
     last: str | None = None
+    last_of: dict[str, str] = {}
+    """Of each sub-agent that is told of by progress: its newest line."""
     for number, line in decoded(data, source, skipped, _LINE):
         if line.uuid is None and line.type not in ("user", "assistant"):
             continue  # titles, file snapshots, queue operations: not part of the conversation
@@ -120,28 +158,56 @@ def nodes(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Node]:
         if uuid in seen:
             continue
         seen.add(uuid)
-        where = f"{source}:{number}"
-        parent = last if line.parent_uuid is msgspec.UNSET else line.parent_uuid
-        node = Node(
-            kind="link",
-            uuid=uuid,
-            parent=parent,
-            logical_parent=line.logical_parent_uuid,
-            agent=line.agent_id or "",
-            sidechain=bool(line.is_sidechain),
-            session=line.session_id or "",
-            version=line.version or "",
-            stamp=line.timestamp,
-            where=where,
-        )
-        try:
-            _fill(node, line)
-        except BAD as error:
-            # It still links its children to its parent.
-            skipped.append(Skipped(where, why(error)))
-            node.kind = "link"
+        node = _node(line, uuid, last, f"{source}:{number}", number, skipped)
         last = uuid
         yield node
+        inner = _of_progress(line) if line.type == "progress" else None
+        if inner is not None and inner.agent_id and inner.uuid not in seen:
+            made = _node(
+                inner, inner.uuid or f"progress {number}", last_of.get(inner.agent_id), node.where, number, skipped
+            )
+            made.spawned_by = line.parent_tool_use_id or ""
+            last_of[inner.agent_id] = made.uuid
+            seen.add(made.uuid)
+            yield made
+
+
+def _node(line: Line, uuid: str, before: str | None, where: str, number: int, skipped: list[Skipped]) -> Node:
+    """`before`: the line that this one hangs on where it does not say."""
+    node = Node(
+        kind="link",
+        uuid=uuid,
+        parent=before if line.parent_uuid is msgspec.UNSET else line.parent_uuid,
+        logical_parent=line.logical_parent_uuid,
+        agent=line.agent_id or "",
+        sidechain=bool(line.is_sidechain),
+        session=line.session_id or "",
+        version=line.version or "",
+        stamp=line.timestamp,
+        where=where,
+        number=number,
+    )
+    try:
+        _fill(node, line)
+    except BAD as error:
+        # It still links its children to its parent.
+        skipped.append(Skipped(where, why(error)))
+        node.kind = "link"
+    return node
+
+
+def _of_progress(line: Line) -> Line | None:
+    """The sub-agent's line inside of a progress line; None where it is about something else, or of another form."""
+    try:
+        progress = _PROGRESS.decode(line.data)
+        if progress.type != "agent_progress" or not progress.agent_id:
+            return None
+        inner = _LINE.decode(progress.message)
+    except BAD:
+        return None
+    inner.agent_id, inner.is_sidechain, inner.parent_uuid = progress.agent_id, True, msgspec.UNSET
+    inner.session_id, inner.version = line.session_id, line.version
+    return inner
 
 
 def _fill(node: Node, line: Line) -> None:
@@ -161,6 +227,9 @@ def _fill(node: Node, line: Line) -> None:
         _message(node, line)
         node.kind = "user"
         node.results = tuple(block.tool_use_id or "" for block in node.blocks if block.type == "tool_result")
+        if b'"agentId"' in bytes(line.tool_use_result):
+            with suppress(*BAD):
+                node.report = _REPORT.decode(line.tool_use_result)
     elif line.type == "assistant":
         _message(node, line)
         if (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from openagentperf.units import NS_PER_MS, NS_PER_US, Ns
+from openagentperf.units import NS_PER_MS, NS_PER_S, NS_PER_US, Ns, s_to_ns
 
 MAX_TOKENS = 1 << 32
 MAX_DELAY_NS: Ns = 30 * 24 * 3600 * 1_000_000_000
@@ -16,6 +16,8 @@ MAX_DELAY_NS: Ns = 30 * 24 * 3600 * 1_000_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
+_MAX_UNIX_S = 1 << 33
+"""The year 2242; 64 bits of ns end in 2262."""
 
 
 def tokens(value: object) -> int | None:
@@ -30,6 +32,20 @@ def delay_ns(ms: object) -> Ns | None:
     if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms <= MAX_DELAY_NS / NS_PER_MS:
         return None
     return round(ms * NS_PER_MS)
+
+
+def seconds_ns(seconds: object) -> Ns | None:
+    """Seconds as ns; None if not a number from 0 to 30 days."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_DELAY_NS / NS_PER_S:
+        return None
+    return s_to_ns(seconds)
+
+
+def unix_ns(seconds: object) -> Ns | None:
+    """Seconds since 1970 as ns; None if not a number of this or the next two centuries."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_UNIX_S:
+        return None
+    return s_to_ns(seconds)
 
 
 def between_ns(start: Ns | None, end: Ns | None) -> Ns | None:

@@ -75,6 +75,15 @@ def object_of(text: bytes | Raw) -> Keys | None:
         return None
 
 
+def first_of(keys: Keys, name: str) -> Keys | None:
+    """The first item of an array value; None where it is no object, or there is no array of that name."""
+    try:
+        items = _ARRAY.decode(keys[name])
+    except (KeyError, *BAD):
+        return None
+    return object_of(items[0]) if items else None
+
+
 def text_of(keys: Keys, name: str) -> str:
     """A string value; "" where there is none of that name, or it is no string."""
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Raw, Struct
 
-from openagentperf.corpus.formats import counts, languages
+from openagentperf.corpus.formats import languages, usage
 from openagentperf.corpus.formats.chat import ChatMessage, to_message, tool_texts
 from openagentperf.corpus.formats.head import Head, Keys
 from openagentperf.corpus.formats.lines import BAD, decoded, why
@@ -30,16 +30,6 @@ class Conversation(Struct):
     id: object = None
     model: object = None
     tools: list[Raw] | None = None
-
-
-class Usage(Struct):
-    """Both spellings of the counts; what else providers put beside them is not read."""
-
-    prompt_tokens: object = None
-    completion_tokens: object = None
-    input_tokens: object = None
-    output_tokens: object = None
-    prompt_tokens_details: object = None
 
 
 class _Role(Struct):
@@ -155,10 +145,10 @@ def _trajectory(conversation: Conversation, where: str, source: str) -> Trajecto
             continue
         for call in message.tool_calls:
             languages.tally_text(call.arguments, tally)
-        prompt, output, cached = _usage(recorded.usage)
-        if not (prompt and output):
-            prompt = output = cached = None
-        steps.answer(message, input_tokens=prompt, output_tokens=output, cached_tokens=cached)
+        counted = usage.counts_of(recorded.usage)
+        if not (counted.input and counted.output):
+            counted = usage.UNKNOWN
+        steps.answer(message, input_tokens=counted.input, output_tokens=counted.output, cached_tokens=counted.cached)
     if not steps.turns:
         return None
     name = conversation.id
@@ -171,18 +161,4 @@ def _trajectory(conversation: Conversation, where: str, source: str) -> Trajecto
         language=languages.main_language(tally),
         model=conversation.model if isinstance(conversation.model, str) else "",
         notes=sentences(notes),
-    )
-
-
-def _usage(recorded: object) -> tuple[int | None, int | None, int | None]:
-    """Prompt, output and cached tokens; None where the recording does not say or says nonsense."""
-    try:
-        usage = msgspec.convert(recorded, Usage)
-    except BAD:
-        return None, None, None
-    details = usage.prompt_tokens_details
-    return (
-        counts.tokens(usage.prompt_tokens) or counts.tokens(usage.input_tokens),
-        counts.tokens(usage.completion_tokens) or counts.tokens(usage.output_tokens),
-        counts.tokens(details.get("cached_tokens")) if isinstance(details, dict) else None,
     )

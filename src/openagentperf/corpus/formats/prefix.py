@@ -14,6 +14,8 @@ from openagentperf.seeds import Stream
 _SEED = 20
 """Any constant: changing it changes every imported prefix, hence every digest of a corpus made from such recordings."""
 _BLOCK_BYTES = 16_384
+MOST_TOKENS = 1 << 21
+"""2.1 million: no program's prompt and tools are longer, whatever a recording counts."""
 
 _SUBJECTS = (
     "The agent", "A tool call", "The working tree", "Every edit", "The shell", "A test run", "The search tool", "A long output",

@@ -1,15 +1,16 @@
 """Turns from a recording that holds the full message list of every request: what each adds to the one before is found by comparing.
 
-Where the earlier list is not a prefix of the later one, the turn keeps the common part and is marked `undeclared`. Messages are compared as
-we would send them: a recorder's extra keys do not count as a rewrite.
+Where the earlier list is not a prefix of the later one, the turn keeps the common part and is marked `undeclared`, unless the caller knows
+better. Messages are compared as we would send them: a recorder's extra keys do not count as a rewrite.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import msgspec
 from msgspec import Raw
 
 from openagentperf.corpus.formats.mend import Mender
@@ -28,7 +29,7 @@ class Snapshots:
         self._convert = convert
         self._tool_tokens = sum(map(estimate, tools))
         self._turns: list[Turn] = []
-        self._raw: list[bytes] = []
+        self._raw: list[bytes | Message] = []
         self._recorded: list[list[Message]] = []
         self._sent: list[Message] = []
         self._converted: Counter[str] = Counter()
@@ -45,58 +46,102 @@ class Snapshots:
 
     def add(
         self,
-        messages: Sequence[Raw] | Sequence[bytes],
+        messages: Sequence[Raw] | Sequence[bytes] | Sequence[Message],
         *,
         input_tokens: int | None = None,
         output_tokens: int | None = None,
         cached_tokens: int | None = None,
+        visible_tokens: int = 1,
         tool_calls: int = 0,
         delay_ns: Ns | None = None,
+        cut: Literal["compaction", "microcompaction", "undeclared"] = "undeclared",
     ) -> tuple[Message, ...]:
         """One request with its full messages, and what is known of its answer; returns the messages that it adds.
 
-        Counts as in `steps.Steps.answer`; without a recorded output the turn asks for one token. Nothing changes where it raises (one of
+        messages        as recorded, for `convert`; or read already
+        visible_tokens  the estimate over the answer's text, taken where the output is not recorded
+        cut             what it is called where it does not hold all of the request before
+
+        Counts as in `steps.Steps.answer`; with neither output nor text the turn asks for one token. Nothing changes where it raises (one of
         `lines.BAD`: a message that cannot be used).
         """
         before = len(self._sent)
-        keep, appended = self._advance([bytes(message) for message in messages])
+        keep, appended = self._advance(
+            [message if isinstance(message, Message) else bytes(message) for message in messages]
+        )
         if not self._sent:
             raise ValueError("a request without messages")
         rewritten = keep < before
         self._turns.append(
             Turn(
                 appended=tuple(appended),
-                output_tokens=max(1, output_tokens or 1),
+                output_tokens=output_tokens or max(1, visible_tokens),
                 input_tokens=input_tokens or max(1, sum(map(estimate_message, self._sent)) + self._tool_tokens),
                 counted=("recorded" if output_tokens else "output estimated") if input_tokens else "estimated",
                 cached_tokens=cached_tokens if input_tokens else None,
                 tool_calls=tool_calls,
                 tool_delay_ns=delay_ns,
                 keep=keep if rewritten else None,
-                cut="undeclared" if rewritten else "",
+                cut=cut if rewritten else "",
             )
         )
         return tuple(appended)
 
-    def _advance(self, raw: list[bytes]) -> tuple[int, list[Message]]:
+    def offer(self, tools: tuple[str, ...]) -> None:
+        """The definitions, where they are known only behind the constructor: for the estimates from now on."""
+        self._tool_tokens = sum(map(estimate, tools))
+
+    def amend(self, **fields: Any) -> None:
+        """Fields of the last turn that are known only with the next request. Before the first request: nothing."""
+        if self._turns:
+            self._turns[-1] = msgspec.structs.replace(self._turns[-1], **fields)
+
+    def fold(self) -> None:
+        """The last request was the one before it sent once more: they are one turn, with the counts of the last."""
+        again = self._turns.pop()
+        self.amend(
+            output_tokens=again.output_tokens,
+            input_tokens=again.input_tokens,
+            counted=again.counted,
+            cached_tokens=again.cached_tokens,
+            tool_calls=again.tool_calls,
+        )
+
+    def join(self, other: Snapshots, cut: Literal["compaction", "undeclared"]) -> None:
+        """The turns of `other` follow, its first request being the next one of this recording."""
+        first = other._turns[0]
+        keep = common(self._sent, first.appended)
+        rewritten = keep < len(self._sent)
+        first = msgspec.structs.replace(
+            first, appended=first.appended[keep:], keep=keep if rewritten else None, cut=cut if rewritten else ""
+        )
+        self._turns += [first, *other._turns[1:]]
+        self._converted += other._converted
+        self._mended += other._mended
+        self._raw, self._recorded, self._sent = other._raw, other._recorded, other._sent
+
+    def _advance(self, raw: list[bytes | Message]) -> tuple[int, list[Message]]:
         """How many sent messages of the last request stay as they are, and what this request adds to those."""
-        same = 0
-        for old, new in zip(self._raw, raw, strict=False):
-            if old != new:
-                break
-            same += 1
+        same = common(self._raw, raw)
         notes: Counter[str] = Counter()
-        recorded = self._recorded[:same] + [self._convert(text, notes) for text in raw[same:]]
+        recorded = self._recorded[:same]
+        recorded += [[item] if isinstance(item, Message) else self._convert(item, notes) for item in raw[same:]]
         mended: Counter[str] = Counter()
         mender = Mender(mended)
         sent = mender.take(message for group in recorded for message in group)
         sent += mender.settle()
-        keep = 0
-        for before, now in zip(self._sent, sent, strict=False):
-            if before is not now and before != now:
-                break
-            keep += 1
+        keep = common(self._sent, sent)
         self._converted += notes
         self._mended |= mended
         self._raw, self._recorded, self._sent = raw, recorded, sent
         return keep, sent[keep:]
+
+
+def common(old: Sequence[object], new: Sequence[object]) -> int:
+    """How many in front are the same."""
+    same = 0
+    for before, now in zip(old, new, strict=False):
+        if before is not now and before != now:
+            break
+        same += 1
+    return same
