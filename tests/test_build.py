@@ -1,4 +1,5 @@
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -7,6 +8,10 @@ from typer.testing import CliRunner
 
 from openagentperf.cli.corpus import app
 from openagentperf.corpus.card import card
+from openagentperf.corpus.numbers import plan_session
+from openagentperf.corpus.prefix import common_bytes
+from openagentperf.corpus.profiles import PROFILES
+from openagentperf.corpusfile import open_corpus
 from openagentperf.corpusjobs.build import CARD_NAME, build
 from openagentperf.corpusjobs.describe import Described, describe
 from openagentperf.corpusjobs.imports import import_paths
@@ -16,6 +21,7 @@ from openagentperf.errors import CorpusError, PlanError, StorageError, UsageErro
 from openagentperf.plan import Workload
 from openagentperf.records.card import Card
 from openagentperf.records.trajectory import Skipped
+from openagentperf.seeds import Stream
 
 
 def test_build_writes_a_set_and_its_card(tmp_path: Path) -> None:
@@ -32,6 +38,54 @@ def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
         build("demo", 5, 3, tmp_path / name)
     for file in (SET_NAME, CARD_NAME):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_compiles_whole(tmp_path: Path, name: str) -> None:
+    """Its prefix breaks only where that is declared, nothing is cut, and no delay is missing."""
+    count = 2 if name == "long" else 8
+    workload = Workload(corpus=name, trajectories=count, max_context_tokens=PROFILES[name].max_context_tokens)
+    prepared = prepare(workload, 1, tmp_path)
+    shapes = [plan_session(PROFILES[name], Stream(1, "shape", name, index)) for index in range(count)]
+    planned = [turn for shape in shapes for turn in shape.turns]
+    planned += [turn for main in planned for agent in main.agents for turn in agent.turns]
+    assert (prepared.card.trajectories, prepared.card.turns) == (count, len(planned))
+    assert prepared.card.input_tokens.max == max(turn.input_tokens for turn in planned)
+    assert prepared.card.cuts.get("compaction", 0) == sum(turn.opening is not None for turn in planned) - sum(
+        1 + sum(len(turn.agents) for turn in shape.turns) for shape in shapes
+    )
+    assert prepared.card.tool_delay_missing == 0
+    assert prepared.skipped == ()
+    assert [note for note in prepared.notes if not note.startswith("tool delays above 60 s")] == []
+
+
+def test_a_returning_agent_s_pause_is_kept_and_counted_or_cut(tmp_path: Path) -> None:
+    """docs/methodology.md#workload: it is carried as the tool delay of a session's last answer."""
+    kept = prepare(Workload(corpus="stateful", trajectories=2), 1, tmp_path)
+    assert kept.card.tool_delay_s is not None
+    assert kept.card.tool_delay_s.max > 60
+    assert [note for note in kept.notes if note.startswith("tool delays above 60 s, waited for in full: ")]
+    cut = prepare(Workload(corpus="stateful", trajectories=2, max_tool_delay_s=45), 1, tmp_path)
+    assert cut.card.tool_delay_s is not None
+    assert cut.card.tool_delay_s.max == 45
+    assert [note for note in cut.notes if note.startswith("tool delays cut to 45 s: ")]
+
+
+def test_a_returning_agent_begins_with_what_its_memory_still_has_in_common(tmp_path: Path) -> None:
+    """System prompt, replay nonce and the notes before the first reworded one are the bytes of its session before: a cache can serve them.
+
+    One note in twenty is reworded: the first of them is the very first note in 5 % of the returns, and beyond 200 bytes in most.
+    """
+    corpus = open_corpus(prepare(Workload(corpus="stateful", trajectories=4), 1, tmp_path).path)
+    beyond = []
+    for t in range(corpus.trajectories):
+        starts = [k for k in range(corpus.turns(t)) if k == 0 or corpus.slot(t, k).start != corpus.slot(t, k - 1).start]
+        bodies = [b"".join(corpus.message_pieces(t, k, b"phase nonce", b"replay nonce")) for k in starts]
+        for old, new in pairwise(bodies):
+            common = new[: common_bytes(old, new)]
+            assert common.count(b"replay nonce") == 1
+            beyond.append(len(common) - common.index(b"replay nonce"))
+    assert sum(size > 200 for size in beyond) > 0.6 * len(beyond) > 5
 
 
 def test_a_vocabulary_counts_and_is_named_in_the_card(tmp_path: Path) -> None:
@@ -59,7 +113,7 @@ def test_describe_says_that_nothing_is_there(tmp_path: Path) -> None:
 
 
 def test_an_unknown_profile_a_count_of_none_and_an_unknown_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="one of agentperf, demo"):
+    with pytest.raises(PlanError, match="one of agentperf, demo, interactive, long, stateful"):
         build("nothing", 1, 1, tmp_path)
     with pytest.raises(UsageError, match="at least 1 trajectory"):
         build("demo", 0, 1, tmp_path)
@@ -145,7 +199,8 @@ def test_import_tells_what_was_filled_in_and_what_breaks_the_prefix_within_80_co
     assert max(map(len, said.splitlines())) <= 80
     assert "filled in, changed or left out:\n  in 1 trajectories: 1 empty answers replaced by one space\n" in said
     words = " ".join(said.split())
-    assert "rewrite history without declaring it: 2, in trajectories: 1 (the first: a, turn 1). A run leaves" in words
+    assert "rewrite history without declaring it: 2, in trajectories: 1. A run leaves these out unless" in words
+    assert " 2 turns: all behind one place is another history (first: a, turn 1)" in words
 
 
 def test_an_out_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 import itertools
 import re
+from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from openagentperf.corpus.profiles import LANGUAGES
-from openagentperf.corpus.text import calls
+from openagentperf.corpus.text import calls, openings
 from openagentperf.corpus.text.fill import fill
 from openagentperf.corpus.text.grammar import Writer
+from openagentperf.corpus.text.memory import Memory
 from openagentperf.corpus.text.pool import GRAMMARS, source_pool
 from openagentperf.corpus.text.repo import Repo
 from openagentperf.corpus.text.results import RESULTS
@@ -32,7 +35,7 @@ def test_templates_use_known_slots_and_leave_none_unfilled(language: str) -> Non
     grammar = GRAMMARS[language]
     for template in (*grammar.heads, *grammar.blocks, *grammar.statements):
         assert set(re.findall(r"@([a-z]+)@", template)) <= KNOWN
-    assert not any(re.search(r"@([a-z]|body)@", line) for line in source_pool(language, 20_000).lines)
+    assert not re.search(r"@([a-z]|body)@", source_pool(language, 20_000).text)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +80,68 @@ def test_a_repository_reads_on_where_it_stopped() -> None:
 
 
 def test_repositories_rename_what_they_are_about() -> None:
-    texts = [Repo("go", 8_000, Stream(seed, "test")).source(8_000) for seed in (1, 2)]
+    repos = [Repo("go", 8_000, Stream(seed, "test")) for seed in (1, 2)]
+    texts = [
+        "\n".join((here.source(8_000), here.prose(8_000), *here.paths, *here.names, *here.messages)) for here in repos
+    ]
     assert "edger" not in "".join(texts)  # ledger and Ledger are placeholders: see words.DOMAIN
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", "".join(texts)), "a mark was left (pool.PLACEHOLDERS)"
     assert texts[0] != texts[1]
+
+
+@EVERY_LANGUAGE
+def test_a_pool_finds_its_lines(language: str) -> None:
+    """By where they start, which moves when marks stand for words."""
+    pool = source_pool(language, 20_000)
+    lines = pool.text.split("\n")
+    assert len(lines) == len(pool.starts)
+    for first, number in ((0, 1), (3, 7), (len(lines) - 2, 1), (len(lines) - 2, 9), (0, len(lines))):
+        assert pool.lines(first, number) == "\n".join(lines[first : first + number])
+
+
+def test_a_larger_repository_has_more_files_and_names() -> None:
+    """2.4 MB are four times the 600 KB up to which there are 240 and 300."""
+    small, large = (Repo("go", size, Stream(1, "test")) for size in (600_000, 2_400_000))
+    assert (len(small.paths), len(small.names), len(small.messages)) == (240, 300, 300)
+    assert (len(large.paths), len(large.names), len(large.messages)) == (960, 1_200, 1_200)
+
+
+@pytest.mark.parametrize("render", [openings.report, openings.repository, openings.summary])
+@EVERY_LANGUAGE
+def test_an_opening_has_the_characters_asked_for(render: Callable[[Repo, int], str], language: str) -> None:
+    for chars in (1, 2_000, 60_000):
+        assert len(render(repo(language), chars)) >= 0.8 * chars
+
+
+@pytest.mark.parametrize("room", [10, 60, 400])
+def test_a_prompt_that_does_not_fit_its_call_is_cut(room: int) -> None:
+    call = calls.agent(repo(), "Find out why. " * 60, room, estimate)  # 840 characters are 240 tokens
+    prompt = msgspec.json.decode(call.arguments)["prompt"]
+    assert ("Find out why. " * 60).startswith(prompt)
+    assert (len(prompt) == 840) == (room >= 280)
+    assert call.tokens(estimate) <= room or prompt == ""
+
+
+def test_a_memory_grows_at_its_end_and_keeps_its_length() -> None:
+    memory = Memory(repo(), (200, 300, 100), 0.0, estimate)
+    first, second = memory.front(800, (2, 0)), memory.front(1_200, (0, 1))
+    notes = [front.split("\n# Found")[0] for front in (first, second)]
+    assert notes[1].startswith(notes[0]), "nothing is reworded at a share of 0"
+    assert [estimate(text) for text in notes] == [
+        pytest.approx(800, abs=60),
+        pytest.approx(1_200, abs=60),
+    ]  # a note is 20 to 60
+    block = second.split("# Found for this task\n")[1].split("\n\n## ")[0]
+    assert first.endswith(block + "\n\n")
+    assert estimate(block) == 200
+
+
+def test_a_memory_without_room_loses_its_newest_notes() -> None:
+    """So that what stands before them stays a prefix."""
+    memory = Memory(repo(), (), 0.0, estimate)
+    first, second = memory.front(800, ()), memory.front(400, ())
+    assert first.startswith(second.split("\n# Found")[0])
+    assert estimate(second) == pytest.approx(400, abs=60)
 
 
 @pytest.mark.parametrize(

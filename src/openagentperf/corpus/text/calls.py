@@ -57,6 +57,15 @@ def drawn(repo: Repo, room: int, result_tokens: int, count: Counter) -> Call:
     return call if call.tokens(count) <= room else SHORTEST
 
 
+def agent(repo: Repo, prompt: str, room: int, count: Counter) -> Call:
+    """A call that starts a sub-agent; where its whole prompt would cost more than `room` tokens, with the beginning of it."""
+    while True:
+        call = _call("findings", "agent", description=repo.title(), prompt=prompt)
+        if not prompt or call.tokens(count) <= room:
+            return call
+        prompt = prompt[: len(prompt) * 3 // 4]
+
+
 def _edit(repo: Repo, chars: int) -> Call:
     old = repo.source(chars // 3)
     new = repo.source(chars - len(old))

@@ -10,10 +10,6 @@ from openagentperf.corpus.text import words
 from openagentperf.seeds import Stream
 
 _SLOT = re.compile(r"@([a-z])@")
-_NAMES = 400
-"""Ready names of each sort and language: a draw is then one index."""
-
-
 _NUMBERS = (0, 1, 2, 3, 4, 5, 8, 10, 12, 16, 20, 24, 30, 32, 50, 60, 64, 100, 128, 200, 250, 256, 404, 500, 512, 1000)
 
 
@@ -35,23 +31,23 @@ class Language(Struct, frozen=True, kw_only=True):
 
 
 class Writer:
-    """Writes blocks of one language."""
+    """Writes blocks of one language, from `names` ready names of each sort: a draw is then one index."""
 
-    def __init__(self, language: Language, stream: Stream) -> None:
+    def __init__(self, language: Language, stream: Stream, names: int = 400) -> None:
         self._stream = stream
         case = language.case
-        functions = [words.function_name(stream, case) for _ in range(_NAMES)]
-        types = [words.type_name(stream) for _ in range(_NAMES)]
+        functions = [words.function_name(stream, case) for _ in range(names)]
+        types = [words.type_name(stream) for _ in range(names)]
         local_case = "camel" if case == "pascal" else case
-        variables = [words.variable_name(stream, local_case) for _ in range(_NAMES)]
+        variables = [words.variable_name(stream, local_case) for _ in range(names)]
         self._names = {
             **dict.fromkeys("fg", functions),
             **dict.fromkeys("tu", types),
             **dict.fromkeys("abcd", variables),
-            "k": [words.joined((words.pick(words.ADJECTIVES, stream), words.pick(words.NOUNS, stream)), "upper") for _ in range(_NAMES)],
+            "k": [words.joined((words.pick(words.ADJECTIVES, stream), words.pick(words.NOUNS, stream)), "upper") for _ in range(names)],
             "p": list(words.NOUNS),
-            "s": [words.message(stream) for _ in range(_NAMES)],
-            "w": [words.remark(stream) for _ in range(_NAMES)],
+            "s": [words.message(stream) for _ in range(names)],
+            "w": [words.remark(stream) for _ in range(names)],
             "n": [str(n) for n in _NUMBERS],
         }  # fmt: skip
         self._heads = [_parsed(text) for text in language.heads]

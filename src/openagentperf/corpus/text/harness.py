@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from openagentperf.corpus.text import calls, prose
+from openagentperf.corpus.profiles import Profile
+from openagentperf.corpus.text import calls, prose, words
 from openagentperf.corpus.text.fill import fill
 from openagentperf.corpus.tokens import MESSAGE_TOKENS, Counter
 from openagentperf.records.trajectory import Message
@@ -69,20 +70,28 @@ _TOOLS: tuple[tuple[str, str, dict[str, str], tuple[str, ...]], ...] = (
         {"steps": "One step a line", "done": "Numbers of the steps that are done"},
         ("steps",),
     ),
+    (
+        "agent",
+        "Give a piece of work to a sub-agent and wait for its report. It has tools of its own and sees nothing of this conversation.",
+        {"description": "The work in a few words", "prompt": "All that the sub-agent needs to know"},
+        ("description", "prompt"),
+    ),
 )
 _INTEGERS = {"offset", "limit", "strip", "max_chars"}
 _SEED = 1
 
 
 class Harness:
-    """System message and tools, together exactly `shared_tokens` by `count`."""
+    """System message and tools of a profile, together exactly its `shared_tokens` by `count`."""
 
-    def __init__(self, name: str, tools: int, shared_tokens: int, count: Counter) -> None:
-        self.name = f"openagentperf-{name}/1"
-        self.tools = tuple(_definition(*tool) for tool in _TOOLS[:tools])
-        self.tokens = shared_tokens
+    def __init__(self, profile: Profile, count: Counter) -> None:
+        self.name = f"openagentperf-{profile.name}/1"
         self.shortest_answer_tokens = MESSAGE_TOKENS + calls.SHORTEST.tokens(count)
-        stream = Stream(_SEED, "harness", name)
+        stream = Stream(_SEED, "harness", profile.name)
+        tools = [_definition(*tool) for tool in _TOOLS[: profile.tools]]
+        while sum(map(count, tools)) < profile.tools_tokens:
+            tools.append(_plugin(stream, len(tools)))
+        self.tools = tuple(tools)
 
         def rules(chars: int) -> str:
             lines = [_OPENING]
@@ -90,8 +99,17 @@ class Harness:
                 lines.extend(prose.rule(stream) + "\n" for _ in range(20))
             return "".join(lines)
 
-        system_tokens = shared_tokens - sum(map(count, self.tools)) - MESSAGE_TOKENS
+        system_tokens = profile.shared_tokens - sum(map(count, self.tools)) - MESSAGE_TOKENS
         self.system = Message("system", fill(count, system_tokens, rules))
+
+
+def _plugin(stream: Stream, number: int) -> str:
+    """A tool of a plugin, with instructions of 200 to 1,000 characters: such tools are most of what large harnesses send."""
+    name = words.function_name(stream, "snake")
+    parameters = {words.variable_name(stream, "snake"): words.remark(stream) for _ in range(1 + stream.below(6))}
+    description = " ".join(prose.rule(stream).removeprefix("- ") for _ in range(3 + stream.below(12)))
+    required = tuple(parameters)[: 1 + stream.below(2)]
+    return _definition(f"{name}_{number}", description, parameters, required)
 
 
 def _definition(name: str, description: str, parameters: dict[str, str], required: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openagentperf.corpus.text.pool import (
     GRAMMARS,
+    PLACEHOLDERS,
     Pool,
     message_pool,
     name_pool,
@@ -11,10 +12,12 @@ from openagentperf.corpus.text.pool import (
     prose_pool,
     source_pool,
 )
-from openagentperf.corpus.text.words import DOMAIN, DOMAINS, pick
+from openagentperf.corpus.text.words import DOMAIN, DOMAINS, joined, pick
 from openagentperf.seeds import Stream
 
 _PROSE_BYTES = 128_000
+_PROSE_SHARE = 8
+"""Of a large session, about one byte in so many is prose."""
 _WHEN = ("after", "before", "during", "in", "when calling", "without")
 
 
@@ -39,16 +42,14 @@ class Repo:
         self.stream = stream
         self.grammar = GRAMMARS[language]
         self._source = source_pool(language, pool_bytes)
-        self._prose = prose_pool(min(pool_bytes, _PROSE_BYTES))
-        self._source_at = stream.below(len(self._source.lines))
-        self._prose_at = stream.below(len(self._prose.lines))
-        self._renames: list[tuple[str, str]] = []
-        for noun in DOMAIN:
-            own = pick(DOMAINS, stream)
-            self._renames += [(noun, own), (noun.title(), own.title()), (noun.upper(), own.upper())]
-        self.paths = self._renamed_all(path_pool(language))
-        self.names = self._renamed_all(name_pool(self.grammar.case))
-        self.messages = self._renamed_all(message_pool())
+        self._prose = prose_pool(min(pool_bytes, max(_PROSE_BYTES, pool_bytes // _PROSE_SHARE)))
+        self._source_at = stream.below(len(self._source.starts))
+        self._prose_at = stream.below(len(self._prose.starts))
+        own = {noun: pick(DOMAINS, stream) for noun in DOMAIN}
+        self._renames = [(mark, joined((own[noun],), case)) for mark, noun, case in PLACEHOLDERS]
+        self.paths = self._renamed_all(path_pool(language, pool_bytes))
+        self.names = self._renamed_all(name_pool(self.grammar.case, pool_bytes))
+        self.messages = self._renamed_all(message_pool(pool_bytes))
 
     def source(self, chars: int) -> str:
         """At least `chars` characters of source lines."""
@@ -83,10 +84,10 @@ class Repo:
         parts: list[str] = []
         have = 0
         while have < chars:
-            if at >= len(pool.lines):
+            if at >= len(pool.starts):
                 at = 0
             wanted = int((chars - have) / pool.mean_chars * 1.1) + 2
-            part = self._renamed(glue.join(pool.lines[at : at + wanted]))
+            part = self._renamed(pool.lines(at, wanted))
             at += wanted
             parts.append(part)
             have += len(part) + 1
@@ -96,6 +97,6 @@ class Repo:
         return self._renamed("\n".join(lines)).split("\n")
 
     def _renamed(self, text: str) -> str:
-        for noun, own in self._renames:
-            text = text.replace(noun, own)
+        for mark, own in self._renames:
+            text = text.replace(mark, own)
         return text

@@ -117,6 +117,11 @@ def edited(repo: Repo, chars: int) -> str:
     return f"Edited {repo.path()}. The lines around the change:\n{numbered(repo, chars)}"
 
 
+def findings(repo: Repo, chars: int) -> str:
+    """What a sub-agent reports."""
+    return _lines(chars, lambda: f"## {repo.title()}\n{repo.prose(400)}\n- {_place(repo)}\n- {_place(repo)}\n")
+
+
 RESULTS: dict[str, Render] = {
     "listing": listing,
     "numbered": numbered,
@@ -127,6 +132,7 @@ RESULTS: dict[str, Render] = {
     "build": build,
     "log": log,
     "edited": edited,
+    "findings": findings,
 }
 
 

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from openagentperf.corpus.text import calls
-from openagentperf.corpus.text.fill import fill
+from collections.abc import Callable, Sequence
+
+from openagentperf.corpus.numbers import Opening
+from openagentperf.corpus.text import calls, openings
+from openagentperf.corpus.text.calls import Call
+from openagentperf.corpus.text.fill import Source, fill
+from openagentperf.corpus.text.memory import Memory
 from openagentperf.corpus.text.repo import Repo
-from openagentperf.corpus.text.results import RESULTS, listing, trace
+from openagentperf.corpus.text.results import RESULTS
 from openagentperf.corpus.tokens import MESSAGE_TOKENS, Counter
 from openagentperf.records.trajectory import Message, ToolCall
-from openagentperf.seeds import Stream
 
 
 class Session:
-    """Makes a session's messages in order. Lengths are by `count`, message overhead included (corpus.tokens.estimate_message)."""
+    """Makes a session's messages in order. Lengths are by `count`, message overhead included (corpus.tokens.estimate_message).
 
-    __slots__ = ("_count", "_repo")
+    task     what a first user message says (openings.report or openings.repository)
+    memory   of an agent that has one
+    """
 
-    def __init__(self, language: str, pool_bytes: int, stream: Stream, count: Counter) -> None:
-        self._repo = Repo(language, pool_bytes, stream)
+    __slots__ = ("_count", "_memory", "_repo", "_task")
+
+    def __init__(self, repo: Repo, task: Callable[[Repo, int], str], memory: Memory | None, count: Counter) -> None:
+        self._repo = repo
+        self._task = task
+        self._memory = memory
         self._count = count
 
-    def task(self, tokens: int) -> Message:
-        """The user's message: a bug report with a trace, the layout of the repository, and the file in question."""
-        return Message("user", fill(self._count, tokens - MESSAGE_TOKENS, self._report))
+    def opening(self, opening: Opening) -> Message:
+        """The first user message of a history."""
+        if opening.kind == "summary":
+            return self._user(opening.tokens, lambda chars: openings.summary(self._repo, chars))
+        front = ""
+        if self._memory is not None:
+            front = self._memory.front(opening.memory_tokens, opening.blocks)
+
+        def source(chars: int) -> str:
+            nonlocal front
+            text, front = front + self._task(self._repo, max(0, chars - len(front))), ""
+            return text
+
+        return self._user(opening.tokens, source)
+
+    def prompt(self, tokens: int) -> Message:
+        """What a sub-agent is asked."""
+        return self._user(tokens, self._repo.prose)
+
+    def order(self, tokens: int) -> Message:
+        """The harness asks for a summary."""
+        return self._user(tokens, lambda chars: openings.ORDER + self._repo.prose(chars))
 
     def exchange(self, answer_tokens: int, result_tokens: tuple[int, ...]) -> tuple[Message, ...]:
         """An answer of `answer_tokens` with one call for each result, then the results."""
@@ -32,6 +61,21 @@ class Session:
             call = calls.drawn(self._repo, room // (len(result_tokens) - index), wanted, self._count)
             room -= call.tokens(self._count)
             made.append(call)
+        return self._answered(made, room, result_tokens)
+
+    def delegation(
+        self, answer_tokens: int, report_tokens: tuple[int, ...], prompts: Sequence[Message]
+    ) -> tuple[Message, ...]:
+        """An answer of `answer_tokens` that starts a sub-agent with each prompt, then their reports."""
+        room = answer_tokens - MESSAGE_TOKENS
+        made = []
+        for index, prompt in enumerate(prompts):
+            call = calls.agent(self._repo, prompt.content, room // (len(prompts) - index), self._count)
+            room -= call.tokens(self._count)
+            made.append(call)
+        return self._answered(made, room, report_tokens)
+
+    def _answered(self, made: Sequence[Call], room: int, result_tokens: tuple[int, ...]) -> tuple[Message, ...]:
         tool_calls = tuple(ToolCall(f"call_{self._repo.stream.u64():016x}", call.tool, call.arguments) for call in made)
         content = fill(self._count, room, self._repo.prose)
         return (
@@ -42,15 +86,9 @@ class Session:
             ),
         )
 
+    def _user(self, tokens: int, source: Source) -> Message:
+        return Message("user", fill(self._count, tokens - MESSAGE_TOKENS, source))
+
     def _result(self, kind: str, tokens: int) -> str:
         render = RESULTS[kind]
         return fill(self._count, tokens - MESSAGE_TOKENS, lambda chars: render(self._repo, chars))
-
-    def _report(self, chars: int) -> str:
-        repo = self._repo
-        frames = "\n".join(trace(repo, 4 + repo.stream.below(8)))
-        return (
-            f"# {repo.title()}\n\n{repo.prose(chars // 6)}\n\n```\n{frames}\n```\n\n"
-            f"Files of the repository, with their sizes:\n\n{listing(repo, chars // 4)}\n\n"
-            f"It probably starts in {repo.path()}:\n\n```\n{repo.source(chars - chars // 4 - chars // 6)}\n```\n"
-        )
