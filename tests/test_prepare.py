@@ -14,9 +14,10 @@ from openagentperf.corpusjobs.store import SET_NAME, write_set
 from openagentperf.errors import CorpusError, StorageError
 from openagentperf.plan import Workload
 from openagentperf.records.trajectory import Message, Trajectory, Turn
+from openagentperf.records.tree import NONE
 from openagentperf.units import NS_PER_S
 from shared_data import real
-from trajectories import rewritten, session
+from trajectories import branch, rewritten, session
 
 
 def prepared(tmp_path: Path, corpus: Path | str, seed: int = 1, **fields: object) -> Prepared:
@@ -82,6 +83,32 @@ def test_trajectories_are_cut_to_the_context_and_the_cut_is_told(tmp_path: Path)
         "trajectories cut to 310 tokens of context: 1 (4 turns left out)",
         "trajectories left out because their first turn is longer than 310 tokens: 1",
     )
+
+
+def test_sub_agents_are_cut_with_their_trees_and_the_cut_is_told(tmp_path: Path) -> None:
+    # Turn k of a line has 110 + 50 k tokens: of the main line turns 0 to 3 stay, and with turn 4 goes the sub-agent it spawned.
+    tree = msgspec.structs.replace(
+        session("a", turns=6), branches=(branch("kept", after=2, join=4, turns=5), branch("gone", after=4, turns=2))
+    )
+    found = prepared(tmp_path, native(tmp_path, tree), max_context_tokens=260)
+    read = open_corpus(found.path)
+    main, kept = read.lines(0)
+    assert (main.turns, kept.turns, kept.join) == (4, 4, NONE)
+    assert found.notes[0] == (
+        "trajectories cut to 260 tokens of context: 1 (5 turns left out, 1 sub-agents among them whole)"
+    )
+    assert (found.card.turns, found.card.branches, found.card.branch_turns) == (8, 1, 0.5)
+    assert found.notes[1].startswith("tool delays drawn where the recording has none: 6 ")  # three a line
+
+
+def test_a_sub_agent_that_rewrites_its_history_is_named(tmp_path: Path) -> None:
+    sub_agent = branch("a7", after=0, turns=3)
+    broken = msgspec.structs.replace(sub_agent, turns=rewritten(session("x"), 2, "undeclared", 1).turns)
+    (row,) = prepared(
+        tmp_path, native(tmp_path, session("a"), msgspec.structs.replace(session("b"), branches=(broken,)))
+    ).skipped
+    assert row.where.endswith(", b")
+    assert row.why.startswith("turn 2 of branch 'a7' rewrites its history without declaring it")
 
 
 def test_declared_cuts_pass(tmp_path: Path) -> None:
@@ -224,7 +251,10 @@ def test_a_broken_compiled_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        (None, "is neither a profile nor a file or folder, one of agentperf, demo or a path is needed"),
+        (
+            None,
+            "is neither a profile nor a file or folder, one of agentperf, demo, interactive, long, stateful or a path is needed",
+        ),
         ({}, "is an empty folder"),
         ({"README.md": b"# hello"}, "holds no usable recording"),
         ({"empty.jsonl": b""}, "holds no usable recording"),
@@ -279,7 +309,7 @@ def test_the_demo_profile_is_ready_in_seconds_and_fits_its_context(tmp_path: Pat
     read = open_corpus(found.path)
     assert (read.trajectories, found.skipped) == (5, ())
     assert read.longest_tokens <= 4_096 + 64
-    assert all(read.tools(t) and read.shared_tokens(t) > 100 for t in range(5))
+    assert all(read.tools(t) and read.shared_bytes(t) > 350 for t in range(5))
 
 
 @pytest.mark.parametrize("name", ["claude-code_agentv", "agentperf-local"])

@@ -18,8 +18,10 @@ from openagentperf.cli.main import main
 from openagentperf.corpus import commitment, split
 from openagentperf.corpusjobs import sealed
 from openagentperf.corpusjobs.keys import write_key
+from openagentperf.corpusjobs.prepare import prepare
 from openagentperf.corpusjobs.store import SET_NAME, read_set, write_set
 from openagentperf.errors import CorpusError, StorageError, UsageError
+from openagentperf.plan import Workload
 from openagentperf.records.seal import Commitment, Opening
 from openagentperf.records.trajectory import Message, Trajectory, Turn
 
@@ -76,6 +78,23 @@ def test_what_is_published_holds_no_text_of_the_sealed_part(tmp_path: Path) -> N
         assert (
             b"s3" not in file.read_bytes() or file.name == sealed.SEALED
         )  # ids are text too; two bytes may fall anywhere in ciphertext
+
+
+def test_a_run_on_an_opened_set_carries_its_root(tmp_path: Path) -> None:
+    pub, _ = made(tmp_path)
+    opened = tmp_path / "open"
+    sealed.unseal(pub, tmp_path / "key", opened)
+    workload = Workload(corpus=str(opened))
+    ready = prepare(workload, 1, tmp_path / "corpora")
+    assert ready.sealed_root == pin_of(pub).root
+    assert prepare(Workload(corpus=str(ready.path)), 1, tmp_path / "corpora").sealed_root == pin_of(pub).root
+    sealed.reveal(opened, tmp_path / "two", ["s1", "s4"])
+    assert sealed.root_of(tmp_path / "two") == ""
+    assert sealed.root_of(tmp_path / "set") == ""
+    path = opened / SET_NAME
+    path.write_bytes(path.read_bytes().replace(b"7: Rewrite", b"7: Rewrote"))
+    with pytest.raises(CorpusError, match="was changed after it was unsealed"):
+        prepare(workload, 1, tmp_path / "corpora")
 
 
 def test_a_swapped_trajectory_is_found(tmp_path: Path) -> None:

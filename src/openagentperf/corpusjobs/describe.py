@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from openagentperf.corpus.card import CardMaker
+from openagentperf.corpus.formats.skips import Skips
 from openagentperf.corpusfile import is_compiled, open_corpus
 from openagentperf.corpusjobs.build import CARD_NAME, ESTIMATE
 from openagentperf.corpusjobs.prepare import About
@@ -36,7 +37,7 @@ def describe(path: Path) -> Described:
     if is_compiled(path):
         about = _about(path)
         return Described(card=about.card, notes=about.notes)
-    skipped: list[Skipped] = []
+    skipped = Skips()
     native = is_native(path)
     maker = CardMaker(_counter(path) if native else ESTIMATE)
     for trajectory in read_set(path, skipped) if native else read_recordings(path, skipped):

@@ -11,10 +11,12 @@ from msgspec import Struct
 from openagentperf import rundir
 from openagentperf.corpus import shape, tokens
 from openagentperf.corpus.compiler import CompileOptions, compile_corpus
+from openagentperf.corpus.formats.skips import Skips
 from openagentperf.corpus.layout import SUFFIX
 from openagentperf.corpusfile import is_compiled, open_corpus
 from openagentperf.corpusjobs.fitting import Fitting
 from openagentperf.corpusjobs.recordings import read_recordings
+from openagentperf.corpusjobs.sealed import root_of
 from openagentperf.corpusjobs.store import is_native, read_set
 from openagentperf.errors import CorpusError
 from openagentperf.plan import Workload
@@ -32,6 +34,8 @@ class About(Struct, frozen=True, kw_only=True):
     card: Card
     """Of the trajectories as compiled (cut to the context, delays to `max_tool_delay_s`); drawn delays are only counted in the notes."""
     notes: tuple[str, ...] = ()
+    sealed_root: str = ""
+    """Root of the sealed set that it was compiled from (corpusjobs.sealed.root_of); "" where it is none."""
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -43,6 +47,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     card: Card
     notes: tuple[str, ...]
     """What was cut, left out or drawn, with numbers; for the result."""
+    sealed_root: str = ""
     skipped: tuple[Skipped, ...]
     """Lines, files and trajectories that could not be used, each with its reason."""
 
@@ -63,12 +68,13 @@ def prepare(workload: Workload, seed: int, folder: Path) -> Prepared:
     path = Path(workload.corpus)
     if workload.corpus not in shape.PROFILES and (path.suffix == SUFFIX or is_compiled(path)):
         return _take(path, workload)
-    skipped: list[Skipped] = []
+    root = "" if workload.corpus in shape.PROFILES else root_of(path)
+    skipped = Skips()
     fitting = Fitting(workload, seed, skipped)
     about: list[About] = []
 
     def describe() -> bytes:
-        about.append(About(card=fitting.maker.card(), notes=fitting.notes()))
+        about.append(About(card=fitting.maker.card(), notes=fitting.notes(), sealed_root=root))
         return msgspec.json.encode(about[0])
 
     with rundir.atomic_named(folder) as (file, set_name):
@@ -85,6 +91,7 @@ def prepare(workload: Workload, seed: int, folder: Path) -> Prepared:
         digest=summary.digest,
         card=about[0].card,
         notes=about[0].notes,
+        sealed_root=root,
         skipped=tuple(skipped),
     )
 
@@ -132,4 +139,6 @@ def _take(path: Path, workload: Workload) -> Prepared:
         raise CorpusError(
             str(path), f"has no readable card ({error})", "every compiled corpus carries one", "compile it again"
         ) from error
-    return Prepared(path=path, digest=compiled.digest, card=about.card, notes=about.notes, skipped=())
+    return Prepared(
+        path=path, digest=compiled.digest, card=about.card, notes=about.notes, sealed_root=about.sealed_root, skipped=()
+    )

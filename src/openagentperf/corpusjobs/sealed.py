@@ -188,6 +188,35 @@ def check(revealed: Path, pin_path: Path) -> Checked:
     return Checked(name=pin.name, root=pin.root, revealed=len(opening.salts), of=len(pin.leaves))
 
 
+def root_of(source: Path) -> str:
+    """The root that the unsealed set at `source` opens, all of it; "" where it is no unsealed set, or only a part of one.
+
+    A result that carries it says: measured on the set that was committed to under this name. CorpusError where the set has changed.
+    """
+    path = source / OPENING
+    if not source.is_dir() or not path.exists():
+        return ""
+    opening = _opening(path)
+    leaves: list[str] = []
+    try:
+        with (source / SET_NAME).open("rb") as file:
+            for place, line in enumerate(file):
+                leaves.append(commitment.leaf(bytes.fromhex(opening.salts.get(place, "")), line.rstrip(b"\n")))
+        whole = sorted(opening.salts) == list(range(len(leaves)))
+        if whole and commitment.root(leaves) == opening.root:
+            return opening.root
+    except (OSError, ValueError):
+        whole = True
+    if not whole:
+        return ""
+    raise CorpusError(
+        str(source),
+        "is not the set that its opening.json opens: it was changed after it was unsealed",
+        "the set as it was sealed is needed",
+        "unseal it again, or remove opening.json to use it as an ordinary set",
+    )
+
+
 def _write_public(folder: Path, trajectories: Iterable[Trajectory]) -> str:
     """The tuning part with its card; returns the file's sha256."""
     maker = CardMaker()
