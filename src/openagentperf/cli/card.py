@@ -52,6 +52,7 @@ def _rows(card: Card) -> tuple[tuple[tuple[str, str], ...], ...]:
             ("turns, median", f"{turns.p50:,.0f}"),
             ("turns, P95", f"{turns.p95:,.0f}"),
             ("turns, most", ""),
+            *_sub_agents(card),
         ),
         (
             ("input, mean", ""),
@@ -80,6 +81,17 @@ def _rows(card: Card) -> tuple[tuple[tuple[str, str], ...], ...]:
             ("calling turns with two calls or more", _percent(card.parallel_share)),
         ),
         (("languages", ""),),
+    )
+
+
+def _sub_agents(card: Card) -> tuple[tuple[str, str], ...]:
+    """Rows for a set that has some: most have none."""
+    if not card.branches:
+        return ()
+    return (
+        ("trajectories with sub-agents", f"{card.trajectories_with_branches:,}"),
+        ("sub-agents", f"{card.branches:,}"),
+        ("turns of sub-agents", _percent(card.branch_turns)),
     )
 
 
