@@ -405,7 +405,7 @@ def test_a_mistake_in_an_option_names_the_option(given: dict[str, str], sentence
 def test_files_that_are_not_there(write, tmp_path: Path):
     with pytest.raises(PlanError, match=r"nothing.toml: cannot be read \(No such file or directory\)"):
         planfile.load(tmp_path / "nothing.toml")
-    with pytest.raises(PlanError, match=r"recordings`, which does not exist, .*: use one of: agentperf, demo; or"):
+    with pytest.raises(PlanError, match=r"recordings`, which does not exist, .*: use one of: agentperf, demo, .*; or"):
         planfile.load(write('[workload]\ncorpus = "recordings"'))
     with pytest.raises(PlanError, match=r"ca.pem`, which is not a file, a PEM file was needed: correct the path"):
         planfile.load(write(ENDPOINT + 'ca_file = "ca.pem"'))

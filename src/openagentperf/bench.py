@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from openagentperf import __version__, planfile, preflight, rundir, tables, verify
+from openagentperf import __version__, metering, planfile, preflight, rundir, tables, verify
 from openagentperf.client.alive import gone
 from openagentperf.client.clock import now_ns
 from openagentperf.client.connection import TRANSPORT_POLICY
@@ -74,8 +74,12 @@ def run(plan: Plan, runs: Path, observe: Observe, *, resume: Path | None = None)
         _write_opening(folder, plan, ready)
         observe(Progress(stage="preflight", message=f"run folder {folder}"))
         told = setup(plan, ready.endpoint, ready.headers, ready.report.server, str(ready.prepared.path.resolve()))
+        meters = metering.specs(plan, ready.endpoint.url if plan.endpoint is None else None)
+        metered = stack.enter_context(metering.Metering(meters, folder, plan.rigor.settle_s / 2))
+        metered.idle("before")
         fleet = stack.enter_context(Fleet(told, folder))
-        _Search(plan, folder, fleet, ready, observe).go()
+        _Search(plan, folder, fleet, metered, ready, observe).go()
+        metered.idle("after")
         result = verify.derive(folder)
         rundir.write(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
         rundir.append_line(folder / "ledger.jsonl", LedgerLine(event="finished"))
@@ -158,15 +162,19 @@ def _write_opening(folder: Path, plan: Plan, ready: _Ready) -> None:
     assert ready.report.server is not None
     corpus = ready.corpus
     input_mean, output_mean = _means(corpus)
+    trees = [corpus.lines(t) for t in range(corpus.trajectories)]
     facts = RunFacts(
         target="embedded simulated node" if plan.endpoint is None else "endpoint",
         url=ready.endpoint.url,
         server=ready.report.server,
         checks=ready.report.checks,
         corpus_digest=corpus.digest,
+        sealed_root=ready.prepared.sealed_root,
         corpus_notes=(*ready.prepared.notes, *leftout.note(ready.prepared)),
         corpus_skipped=ready.prepared.skipped,
-        shared_tokens=tuple(corpus.shared_tokens(t) for t in range(corpus.trajectories)),
+        lines=tuple(map(len, trees)),
+        first_turns=tuple(line.first for tree in trees for line in tree),
+        shared_bytes=tuple(corpus.shared_bytes(t, i) for t, tree in enumerate(trees) for i in range(len(tree))),
         set_input_tokens_mean=input_mean,
         set_output_tokens_mean=output_mean,
     )
@@ -247,8 +255,11 @@ def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
 class _Search:
     """One run's loop. The history it asks the search with is the ledger's, re-read at the start."""
 
-    def __init__(self, plan: Plan, folder: Path, fleet: Fleet, ready: _Ready, observe: Observe) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, fleet: Fleet, metered: metering.Metering, ready: _Ready, observe: Observe
+    ) -> None:
         self._plan, self._folder, self._fleet, self._observe = plan, folder, fleet, observe
+        self._metered = metered
         self._ready = ready
         self._longest = _longest_answer(plan, ready.corpus)
         lines = rundir.read_ledger(folder)
@@ -258,6 +269,7 @@ class _Search:
         self._began_ns = self._shown_ns = now_ns()
         self._standings: tuple[Standing, ...] = ()
         self._facts = verify.read_run_facts(folder)
+        self._meters = verify.read_meters(folder, plan.system)
 
     def go(self) -> None:
         plan = self._plan
@@ -294,8 +306,9 @@ class _Search:
                 folder.mkdir(parents=True)
             facts, collector = self._fleet.run(order, folder, self._quota(step), self._tick)
             self._show(collector, order, "judge")
+            self._metered.phase_ended(folder, facts)
             tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, collector.kept)
-            judged = verify.judge_phase(folder, self._plan, self._plan.tiers, self._facts)
+            judged = verify.judge_phase(folder, self._plan, self._plan.tiers, self._facts, self._meters)
         except (OpenAgentPerfError, KeyboardInterrupt) as error:
             with suppress(StorageError):  # the disk may be what is broken; the frames written so far stay
                 line = LedgerLine(event="broken", why=str(error) or type(error).__name__, **about)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@
         +-- PreflightError                 reachable, but a run would not be honest (holds every failed check)
         +-- StorageError                   a full disk, a folder that cannot be written
         +-- WorkerError                    a load worker that could not start or died
+        +-- MeterError                     a power meter that is not there, refuses, or has not the devices declared
 
 Exit 0, 3 (SLO unmet at one agent), 6 (gate failed) and 130 (interrupted) are answers, not errors: see docs/cli.md.
 
@@ -75,4 +76,8 @@ class StorageError(InfrastructureError):
 
 
 class WorkerError(InfrastructureError):
+    pass
+
+
+class MeterError(InfrastructureError):
     pass

@@ -9,7 +9,7 @@ A plan file is TOML with these tables; every key has a default except where said
     [workload]  corpus, track, ...
     [search]    start, limit, resolution
     [load]      workers
-    [system]    name, accelerator, accelerators
+    [system]    name, accelerator, accelerators, power, prices, meters (system.py)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
+from openagentperf.system import System as System
 from openagentperf.units import Count, CountOrZero, Fraction, PositiveSeconds, Seconds, TokensPerS
 
 Track: TypeAlias = Literal["natural", "exact"]
@@ -113,7 +114,7 @@ class Workload(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the agents do."""
 
     corpus: str = "demo"
-    """A generator profile (`demo`, `agentperf`), a compiled corpus, a folder made by `corpus import`, or recordings as they are."""
+    """A generator profile (`demo`, `agentperf`, ...: corpus.profiles), a compiled corpus, a folder of `corpus import`, or recordings."""
     trajectories: Count = 100
     """How many the generator makes, where `corpus` is a profile."""
     track: Track = "natural"
@@ -146,15 +147,6 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     workers: Count = 1
     """Load processes on this host. One drives 20,000 streamed tokens/s or more; see benchmarks/."""
-
-
-class System(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The declared inventory, for normalisation. Never derived from telemetry or parallelism flags."""
-
-    name: str = ""
-    accelerator: str = ""
-    accelerators: CountOrZero = 0
-    """All that hold the model or are inside its parallel group, spares included; 0: not declared."""
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -21,6 +21,7 @@ import msgspec
 import tomli_w
 from msgspec import Struct
 
+from openagentperf import systemfile
 from openagentperf.corpus.profiles import PROFILES
 from openagentperf.errors import PlanError
 from openagentperf.plan import Plan, Rigor, Search, TierSet, Workload
@@ -35,12 +36,14 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "track": ("workload", "track"),
     "max_context": ("workload", "max_context_tokens"),
     "max_tool_delay": ("workload", "max_tool_delay_s"),
+    "allow_rewritten_history": ("workload", "allow_rewritten_history"),
     "rigor": ("rigor",),
     "tiers": ("tiers",),
     "seed": ("seed",),
     "workers": ("load", "workers"),
     "start": ("search", "start"),
     "limit": ("search", "limit"),
+    "system": ("system",),
     "accelerators": ("system", "accelerators"),
     "accelerator": ("system", "accelerator"),
 }
@@ -64,12 +67,14 @@ class Overrides(Struct, frozen=True, kw_only=True):
     track: str | None = None
     max_context: int | None = None
     max_tool_delay: float | None = None
+    allow_rewritten_history: bool | None = None
     rigor: str | None = None
     tiers: str | None = None
     seed: int | None = None
     workers: int | None = None
     start: int | None = None
     limit: int | None = None
+    system: str | None = None
     accelerators: int | None = None
     accelerator: str | None = None
 
@@ -89,12 +94,18 @@ def load(path: Path | None, overrides: Overrides = Overrides()) -> Plan:  # noqa
     base = path.parent if path is not None else Path()
     wish = parse(path) if path is not None else {}
     options = {_dotted(_PLACES[name]): f"--{name.replace('_', '-')}" for name in overrides.given()}
+    if isinstance(wish.get("system"), str):
+        wish["system"] = systemfile.table(wish["system"], base, where)
+    if overrides.system is not None:
+        wish["system"] = systemfile.table(overrides.system)
     for section in ("endpoint", "workload", "search", "load", "system"):
         if not isinstance(wish.get(section, {}), dict):
             raise PlanError(where, f"`{section}` is {wish[section]!r}", "a table was needed", f"write [{section}]")
     for place in _PATHS:
         _resolve(wish, place, base)
     for name, value in overrides.given().items():
+        if name == "system":
+            continue
         if isinstance(value, float) and not math.isfinite(value):  # of a file, tomlfile.parse says it
             raise PlanError(
                 options[_dotted(_PLACES[name])], f"is {value}", "a finite number was needed", "write a number"
@@ -117,6 +128,7 @@ def load(path: Path | None, overrides: Overrides = Overrides()) -> Plan:  # noqa
         raise PlanError(asked[0] if asked else where, "describes an endpoint without its address", "a URL was needed",
                         "add --endpoint URL, or url in [endpoint]")  # fmt: skip
     plan = convert(wish, Plan, where, options=options)
+    systemfile.check(plan.system, options.get("$.system", where))
     _check(plan, lambda key: options.get(f"$.{key}", where))
     check_surroundings(plan, where)
     return plan
@@ -129,12 +141,7 @@ def read(path: Path) -> Plan:
 
 def dump(plan: Plan) -> bytes:
     """TOML with every field spelled out; `read` gives the equal plan back, and so does `load` for a plan that `load` made."""
-    wish = msgspec.to_builtins(plan)
-    # TOML has no null: an absent key means None, as an absent table means the embedded target.
-    if plan.endpoint is None:
-        del wish["endpoint"]
-    if plan.workload.max_tool_delay_s is None:
-        del wish["workload"]["max_tool_delay_s"]
+    wish = _without_none(msgspec.to_builtins(plan))
     return ("# Every field of the plan as it was carried out, defaults included.\n" + tomli_w.dumps(wish)).encode()
 
 
@@ -281,6 +288,15 @@ def _address(url: str) -> tuple[str, str, bool]:
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------------
+
+
+def _without_none(table: Table) -> Table:
+    """TOML has no null: an absent key means None, as an absent table means the embedded target."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
 
 
 def _dotted(place: tuple[str, ...]) -> str:

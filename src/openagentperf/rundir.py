@@ -2,12 +2,14 @@
 
     runs/<time>-<digest8>/
       plan.toml  environment.json  corpus.card.json  ledger.jsonl
-      phases/003-n0064/   rows-w0.frames while the phase is open, then turns.parquet reads.parquet client.parquet phase.json raw/
+      meters.json  idle.json  idle.parquet  where there are meters; power.frames while the run is going on
+      phases/003-n0064/   rows-w0.frames while the phase is open, then turns, reads, client and power.parquet, phase.json, raw/
       result.json         written last; without it the run has not finished and can be resumed at its next phase
 
-Three ways to write, by what a crash may cost:
+Four ways to write, by what a crash may cost:
 - `atomic`: a whole file by temp file, fsync and rename: there or not there, never half;
 - `append_line`: one JSON line at the end of a ledger, fsynced: a cut last line is ignored by its reader;
+- `LineWriter`: JSON lines of a log that grows while it is watched, not fsynced; a cut last line is cut off when it is opened again;
 - `FrameWriter`: length-prefixed msgpack frames of an open phase, not fsynced (a worker must not wait for a disk): readable after a kill
   up to the last whole frame.
 
@@ -17,21 +19,27 @@ A full disk, a quota and a file-size limit are one thing to a caller: StorageErr
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import msgspec
 
 from openagentperf.errors import StorageError
 from openagentperf.records.phase import Judged, PhaseFacts, PhaseKind
-from openagentperf.records.turns import ClientSample, Frame, RawTurn
+from openagentperf.records.power import Reading
+from openagentperf.records.turns import ClientSample, RawTurn
 
+Frame: TypeAlias = RawTurn | ClientSample | Reading
+"""A row that is appended while what it belongs to is open."""
 Record = TypeVar("Record", bound=msgspec.Struct)
 
+METERS, POWER, IDLE, IDLE_SPANS = "meters.json", "power.parquet", "idle.parquet", "idle.json"
+"""Names in a run folder (`POWER`: in a phase's)."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -115,9 +123,59 @@ def append_line(path: Path, record: msgspec.Struct) -> None:
         os.fsync(file.fileno())
 
 
+class LineWriter:
+    """Appends JSON lines to a log that this process alone writes, each handed to the kernel before `put` returns.
+
+    Not fsynced: kill -9 loses nothing, a power cut the last seconds. What a crash left of a line is cut off first. StorageError where the
+    file cannot be written, or another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b", buffering=0)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.close()
+                raise StorageError(
+                    str(path),
+                    "is being written by another process",
+                    "one at a time may",
+                    "name another folder with --out",
+                ) from None
+            self._cut_broken_line()
+
+    def put(self, record: msgspec.Struct) -> None:
+        data = memoryview(msgspec.json.encode(record) + b"\n")
+        with storage_errors(self._path):
+            while data:  # a raw file may write less than it was given when the disk fills up
+                data = data[self._file.write(data) :]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _cut_broken_line(self) -> None:
+        size = end = self._file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK_BYTES)
+            self._file.seek(start)
+            newline = self._file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            self._file.truncate(end)
+
+
+_BLOCK_BYTES = 1 << 16
+
+
 _LENGTH = struct.Struct("<I")
 _encode_frame = msgspec.msgpack.Encoder().encode
-_TURN, _SAMPLE = b"T", b"C"
+_KINDS: dict[type[Frame], bytes] = {RawTurn: b"T", ClientSample: b"C", Reading: b"P"}
 
 
 class FrameWriter:
@@ -129,9 +187,16 @@ class FrameWriter:
             self._file = path.open("ab", buffering=0)
 
     def put(self, frame: Frame) -> None:
-        body = (_TURN if isinstance(frame, RawTurn) else _SAMPLE) + _encode_frame(frame)
+        self.put_all((frame,))
+
+    def put_all(self, frames: Iterable[Frame]) -> None:
+        """Several rows by one write."""
+        parts: list[bytes] = []
+        for frame in frames:
+            body = _KINDS[type(frame)] + _encode_frame(frame)
+            parts += (_LENGTH.pack(len(body)), body)
         with storage_errors(self._path):
-            data = memoryview(_LENGTH.pack(len(body)) + body)
+            data = memoryview(b"".join(parts))
             while data:  # a raw file may write less than it was given when the disk fills up
                 data = data[self._file.write(data) :]
 
@@ -145,8 +210,7 @@ class FrameReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._turns = msgspec.msgpack.Decoder(RawTurn)
-        self._samples = msgspec.msgpack.Decoder(ClientSample)
+        self._decoders = {mark: msgspec.msgpack.Decoder(kind) for kind, mark in _KINDS.items()}
 
     def read(self) -> Iterator[Frame]:
         if not self._path.exists():
@@ -159,7 +223,7 @@ class FrameReader:
                 if len(body) < length:
                     return  # still being written, or cut by a kill
                 self._offset += _LENGTH.size + length
-                yield (self._turns if body[:1] == _TURN else self._samples).decode(memoryview(body)[1:])
+                yield self._decoders[body[:1]].decode(memoryview(body)[1:])
 
 
 def phase_folder(run: Path, index: int, agents: int) -> Path:

@@ -2,6 +2,7 @@
 
     turns.parquet    one column per field of records.turns.TurnRow
     client.parquet   one column per field of records.turns.ClientSample
+    power.parquet    one column per field of records.power.Reading
     reads.parquet    one row per turn, in the order of turns.parquet: `ns` (time of each read) and `bytes` (its length), as lists
 
 Null is "never seen", on disk as in the structs.
@@ -21,6 +22,7 @@ import polars as pl
 
 from openagentperf.errors import StorageError
 from openagentperf.records.phase import PhaseFacts
+from openagentperf.records.power import Reading
 from openagentperf.records.turns import ClientSample, Failure, RawTurn, TurnRow
 from openagentperf.rundir import frame_files, write
 
@@ -83,6 +85,26 @@ def write_phase(
     write(folder / "phase.json", msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
     for path in frame_files(folder):
         path.unlink()
+
+
+def write_readings(path: Path, readings: Sequence[Reading]) -> None:
+    """`power.parquet`: one column per field of records.power.Reading, in the order in which each meter took them."""
+    _write(path, _frame(readings, Reading))
+
+
+def read_readings(path: Path) -> list[Reading]:
+    """StorageError where the file is missing or broken, or its columns are no readings. Columns that are not known are left out."""
+    frame = _read(path)
+    needed = {field.name for field in msgspec.structs.fields(Reading) if field.required}
+    columns = [
+        pl.col(name).cast(kind) for name, kind in _schema(Reading).items() if name in frame.columns or name in needed
+    ]
+    try:
+        return msgspec.convert(frame.select(columns).to_dicts(), list[Reading])
+    except (pl.exceptions.PolarsError, msgspec.ValidationError) as error:
+        raise StorageError(
+            str(path), f"holds no readings ({error})", "columns of records.power.Reading", "restore the run folder"
+        ) from error
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -13,13 +13,14 @@ from msgspec import Struct
 
 from openagentperf.errors import PlanError
 from openagentperf.plan import Endpoint, Load, Plan, Rigor, Search, System, Tier, TierSet, Workload
+from openagentperf.system import Pool, Price
 
 Table: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
 _STRUCTS: dict[str, type[Struct]] = {
     "$": Plan, "$.rigor": Rigor, "$.tiers": TierSet, "$.tiers.tier": Tier, "$.endpoint": Endpoint,
-    "$.workload": Workload, "$.search": Search, "$.load": Load, "$.system": System,
+    "$.workload": Workload, "$.search": Search, "$.load": Load, "$.system": System, "$.system.price": Price, "$.system.pools": Pool,
 }  # fmt: skip
 
 

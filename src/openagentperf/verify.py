@@ -6,22 +6,26 @@ follow from its rows cannot come into being.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from openagentperf import __version__, planfile, rundir, tables
-from openagentperf.plan import Plan, TierSet
+from openagentperf.errors import StorageError
+from openagentperf.plan import Plan, System, TierSet
 from openagentperf.records.phase import Judged
+from openagentperf.records.power import EnergyFault, IdlePower, IdleSpans, MeterFacts, Meters, WindowEnergy
 from openagentperf.records.result import Result
 from openagentperf.records.run import RunFacts
 from openagentperf.score import capacity
-from openagentperf.score.cache import Sharing, token_ratio
+from openagentperf.score.boundary import window_energies
+from openagentperf.score.cache import Sharing
 from openagentperf.score.capacity import CorpusFacts
 from openagentperf.score.columns import Turns
 from openagentperf.score.phase import judge
 from openagentperf.search.step import standings
+from openagentperf.units import Ns
 
 
 def read_run_facts(run: Path) -> RunFacts:
@@ -29,18 +33,72 @@ def read_run_facts(run: Path) -> RunFacts:
     return rundir.read_record(run / "run.json", RunFacts, "a run folder holds one", fix)
 
 
-def judge_phase(folder: Path, plan: Plan, tiers: TierSet, facts: RunFacts) -> Judged:
-    """One closed phase, judged from its tables."""
+def judge_phase(folder: Path, plan: Plan, tiers: TierSet, facts: RunFacts, meters: Sequence[MeterFacts] = ()) -> Judged:
+    """One closed phase, judged from its tables; with `meters` also the energy of its window."""
     turns = Turns.from_columns(tables.read_turns(folder))
-    sharing = Sharing(shared_tokens=np.asarray(facts.shared_tokens, dtype=np.int64), ratio=token_ratio(turns))
-    return judge(rundir.read_facts(folder), turns, tables.read_samples(folder), tiers, plan.rigor, sharing)
+    sharing = Sharing.of(facts.lines, facts.first_turns, facts.shared_bytes)
+    about = rundir.read_facts(folder)
+    judged = judge(about, turns, tables.read_samples(folder), tiers, plan.rigor, sharing)
+    if not meters:
+        return judged
+    return msgspec.structs.replace(
+        judged,
+        energy=_energies(folder / rundir.POWER, meters, plan.system, about.window_start_ns, about.window_end_ns),
+    )
+
+
+def read_meters(run: Path, system: System) -> tuple[MeterFacts, ...]:
+    """The meters that a run was read by; where it does not say, those that its plan names, without a device and hence without energy."""
+    path = run / rundir.METERS
+    if path.exists():
+        fix = "restore it, or remove it and power.parquet to score without power"
+        return rundir.read_record(path, Meters, "a run with meters has one", fix).meters
+    return tuple(
+        MeterFacts(
+            name=spec.name, kind=str(spec.__struct_config__.tag), boundary=spec.boundary, basis=spec.basis, source="", devices=(),
+            period_s=spec.period_s, max_gap_s=spec.max_gap_s, stale_s=spec.stale_s,
+        )
+        for spec in system.meters
+    )  # fmt: skip
+
+
+def _energies(
+    path: Path, meters: Sequence[MeterFacts], system: System, start_ns: Ns, end_ns: Ns
+) -> tuple[WindowEnergy, ...]:
+    """Missing is not zero: without a readable table every boundary has a fault that says so."""
+    try:
+        readings = tables.read_readings(path)
+    except StorageError as error:
+        why = f"{path.name} {error.found}: the run's power was not kept, so there is no energy"
+        return tuple(
+            WindowEnergy(
+                boundary=meter.boundary, basis=meter.basis, meter=meter.name, valid=False,
+                faults=(EnergyFault(code="no_readings", meter=meter.name, why=why),),
+            )
+            for meter in meters
+        )  # fmt: skip
+    return window_energies(meters, readings, system, start_ns, end_ns)
+
+
+def _idle(run: Path, meters: Sequence[MeterFacts], system: System) -> tuple[IdlePower, ...]:
+    """Power before and after the phases, where the run watched it."""
+    path = run / rundir.IDLE_SPANS
+    if not meters or not path.exists():
+        return ()
+    spans = rundir.read_record(path, IdleSpans, "a run with meters has one", "restore it, or remove it").spans
+    return tuple(
+        IdlePower(boundary=row.boundary, basis=row.basis, when=span.when, mean_w=row.mean_w)
+        for span in spans
+        for row in _energies(run / rundir.IDLE, meters, system, span.start_ns, span.end_ns)
+    )
 
 
 def history(run: Path, plan: Plan, tiers: TierSet) -> list[Judged]:
     """Every judged attempt of the ledger, in order, judged anew for `tiers`."""
     facts = read_run_facts(run)
+    meters = read_meters(run, plan.system)
     return [
-        judge_phase(rundir.phase_folder(run, line.index, line.agents), plan, tiers, facts)
+        judge_phase(rundir.phase_folder(run, line.index, line.agents), plan, tiers, facts, meters)
         for line in rundir.read_ledger(run)
         if line.event == "judged"
     ]
@@ -58,9 +116,11 @@ def derive(run: Path, tiers: TierSet | None = None) -> Result:
         standings(judged, chosen, plan.search, plan.rigor),
         CorpusFacts(
             digest=facts.corpus_digest,
+            sealed_root=facts.sealed_root,
             input_tokens_mean=facts.set_input_tokens_mean,
             output_tokens_mean=facts.set_output_tokens_mean,
         ),
         __version__,
         facts.corpus_notes,
+        _idle(run, read_meters(run, plan.system), plan.system),
     )

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from openagentperf import __version__
-from openagentperf.cli import corpus, preflight, run, score, target
+from openagentperf.cli import corpus, power, preflight, record, run, score, target
 from openagentperf.cli.output import error_object, note, say, say_json
 from openagentperf.cli.run import Interrupted
 from openagentperf.errors import OpenAgentPerfError, UsageError
@@ -48,9 +48,11 @@ def _options(
 app.command("run")(run.run)
 app.command("score")(score.score)
 app.command("preflight")(preflight.preflight)
+app.command("record")(record.record)
 app.command("target")(target.target)
 app.command("schema")(score.schema)
 app.add_typer(corpus.app, name="corpus")
+app.add_typer(power.app, name="power")
 
 
 def main(arguments: Sequence[str]) -> int:

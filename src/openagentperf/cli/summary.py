@@ -21,6 +21,7 @@ def summary(result: Result, folder: str, width: int = WIDTH) -> str:
     parts = [
         _head(result),
         _table(result.results),
+        power_lines(result.results, width),
         [line for tier in result.results for line in _details(tier, width)],
         ["What it means", *_wrap(_meaning(result), width)],
         ["Labels", *(line for label in _labels(result) for line in _wrap(label, width, bullet="- "))],
@@ -52,6 +53,46 @@ def _table(tiers: Sequence[TierResult]) -> list[str]:
     return [head, *rows, "  figures: worst over the phases that established the number, speeds in tokens/s", *asks]
 
 
+def power_lines(tiers: Sequence[TierResult], width: int = WIDTH) -> list[str]:
+    """Agents per megawatt, a line a tier and boundary, each with what it covers and where the watts come from; and why there is none."""
+    rows = [(tier, power) for tier in tiers for power in tier.power]
+    if not rows:
+        return []
+    name = max(4, *(len(tier.tier) for tier, _ in rows))
+    lines = [f"  {'tier':<{name}}  agents/MW  boundary     power     mean W     P95 W  J/token"]
+    whys: list[str] = []
+    for tier, power in rows:
+        lines.append(
+            f"  {tier.tier:<{name}}  {_whole(power.agents_per_mw):>9}  {power.boundary:<11}  {power.basis:<8}"
+            f"  {_whole(power.mean_w):>6}  {_whole(power.p95_w):>8}  {_figures(power.j_per_output_token):>7}"
+        )
+        whys += [why for why in power.why if why not in whys]
+    shown = whys[:_WHYS]
+    lines += [line for why in shown for line in _wrap(f"no agents/MW: {why}", width)]
+    if len(whys) > len(shown):
+        lines.append(f"  and {len(whys) - len(shown)} more reasons: result.json has all")
+    for tier in tiers:
+        if tier.cost is not None:
+            lines += _wrap(f"{tier.tier}: {_cost(tier)}", width)
+    return lines
+
+
+_WHYS = 3
+
+
+def _cost(tier: TierResult) -> str:
+    cost = tier.cost
+    assert cost is not None
+    if cost.usd_per_hour is None:
+        return f"no price an hour ({cost.basis})"
+    parts = [f"{cost.usd_per_hour:,.2f} $/h"]
+    if cost.usd_per_agent_hour is not None:
+        parts.append(f"{cost.usd_per_agent_hour:,.3g} $ an agent-hour")
+    if cost.usd_per_million_output_tokens is not None:
+        parts.append(f"{cost.usd_per_million_output_tokens:,.3g} $ a million output tokens")
+    return f"{', '.join(parts)} ({cost.basis})"
+
+
 def _details(tier: TierResult, width: int) -> list[str]:
     said = []
     if tier.why:
@@ -66,6 +107,8 @@ def _details(tier: TierResult, width: int) -> list[str]:
         said.append(f"not monotone: passed at {levels}, above a level that failed twice; not believed")
     if tier.agents_per_accelerator is not None:
         said.append(f"{tier.agents_per_accelerator:.3g} agents per declared accelerator")
+    if tier.agents_per_rack is not None:
+        said.append(f"{tier.agents_per_rack:,.4g} agents per rack")
     return [line for text in said for line in _wrap(f"{tier.tier}: {text}", width)]
 
 
@@ -130,6 +173,14 @@ def _count(tier: TierResult) -> str:
 
 def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _figures(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _seconds(value: float | None) -> str:

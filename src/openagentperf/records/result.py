@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from openagentperf.records.phase import Judged
+from openagentperf.records.power import Basis, Boundary, IdlePower
 
 Standing: TypeAlias = Literal["certified", "confirmed", "unmet", "at_least", "invalid", "unfinished"]
 
@@ -21,6 +22,43 @@ class Interval(Struct, frozen=True, kw_only=True):
     low: float
     high: float
     phases: int
+
+
+class TierPower(Struct, frozen=True, kw_only=True):
+    """Agents per megawatt at one tier, inside one boundary. Energy is that of the tier's certifying phases, over their measure windows."""
+
+    name: str
+    """`agents/MW (accelerator, measured)`: a figure without its boundary means nothing."""
+    boundary: Boundary
+    basis: Basis
+    agents_per_mw: float | None
+    """agents / (mean_w / 1,000,000); None where the energy of any certifying phase is not valid: missing is not zero."""
+    mean_w: float | None = None
+    """Joules of all certifying phases / their seconds."""
+    p95_w: float | None = None
+    """Largest of the phases' 95th percentiles of power over time: what has to be provisioned. None for a rating, or slow sensors."""
+    j_per_output_token: float | None = None
+    j_per_turn: float | None = None
+    """Per measured turn, failed ones too."""
+    j_per_trajectory: float | None = None
+    """Per completed trajectory; None where none was completed."""
+    why: tuple[str, ...] = ()
+    """Why there is no figure, and what to do."""
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What capacity costs at one tier, by declared prices."""
+
+    usd_per_hour: float | None
+    """Of the whole system; None where prices need power and none is valid."""
+    basis: str
+    """How the hour was priced, in words."""
+    agents_per_usd_hour: float | None = None
+    """agents / usd_per_hour; None where the hour is free or not known."""
+    usd_per_agent_hour: float | None = None
+    """None at 0 agents."""
+    usd_per_million_output_tokens: float | None = None
+    """At capacity: output tokens of the certifying phases' measure windows."""
 
 
 class TierResult(Struct, frozen=True, kw_only=True):
@@ -44,6 +82,12 @@ class TierResult(Struct, frozen=True, kw_only=True):
     """Levels that passed above a repeated fail: reported, not believed."""
     agents_per_accelerator: float | None = None
     """agents / declared accelerators; None where none are declared or agents is None."""
+    agents_per_rack: float | None = None
+    """agents / declared racks (which may be a part of one); None where none are declared."""
+    power: tuple[TierPower, ...] = ()
+    """One row a boundary and basis. Empty where no meter and no rating is declared, or no capacity is established."""
+    cost: Cost | None = None
+    """None where no price is declared or no capacity is established."""
     ttft_p95_s: float | None = None
     """Worst over the certifying phases."""
     speed_p25: float | None = None
@@ -73,6 +117,8 @@ class Result(Struct, frozen=True, kw_only=True):
     """Of openagentperf."""
     plan_digest: str
     corpus_digest: str
+    sealed_root: str = ""
+    """Root of the commitment (docs/seal.md) to the set that the corpus was compiled from; "" where it was no sealed set."""
     tiers: str
     """Name and version of the tier set."""
     tiers_digest: str
@@ -87,6 +133,8 @@ class Result(Struct, frozen=True, kw_only=True):
     results: tuple[TierResult, ...]
     phases: tuple[Judged, ...]
     """Every attempt, in order."""
+    idle_power: tuple[IdlePower, ...] = ()
+    """Before the first phase and after the last."""
     workmix: Workmix
     notes: tuple[str, ...] = ()
     exit_code: int

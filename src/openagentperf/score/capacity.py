@@ -8,9 +8,10 @@ from msgspec import Struct
 
 from openagentperf.plan import Plan, Tier
 from openagentperf.records.phase import Judged
+from openagentperf.records.power import IdlePower
 from openagentperf.records.result import Interval, Result, TierResult, Workmix
 from openagentperf.records.standing import Standing
-from openagentperf.score import worklength
+from openagentperf.score import normalise, worklength
 from openagentperf.score.estimate import crossing
 
 EXIT_HOLDS, EXIT_UNMET, EXIT_INVALID, EXIT_UNFINISHED = 0, 3, 4, 130
@@ -20,6 +21,7 @@ class CorpusFacts(Struct, frozen=True, kw_only=True):
     """What a result says of the set it was measured on."""
 
     digest: str
+    sealed_root: str = ""
     input_tokens_mean: float
     """Over all turns of the set, by the corpus's own counts."""
     output_tokens_mean: float
@@ -32,6 +34,7 @@ def result(
     corpus: CorpusFacts,
     version: str,
     notes: Sequence[str] = (),
+    idle_power: tuple[IdlePower, ...] = (),
 ) -> Result:
     """The result of a run. A pure function of its arguments: the same rows give the same bytes.
 
@@ -39,6 +42,7 @@ def result(
     standings  one for each of the plan's tiers, as the search left them
     version    of openagentperf
     notes      said by others (preflight, corpus); put first
+    idle_power as the run watched it
 
     Source: docs/methodology.md#capacity
     """
@@ -52,6 +56,7 @@ def result(
         version=version,
         plan_digest=plan.digest,
         corpus_digest=corpus.digest,
+        sealed_root=corpus.sealed_root,
         tiers=f"{plan.tiers.name} {plan.tiers.version}",
         tiers_digest=plan.tiers.digest,
         rigor=plan.rigor.preset,
@@ -61,6 +66,7 @@ def result(
         cache="cache verified" if verified else "cache unverified",
         results=tuple(_tier(plan, tier, found[tier.name], history, by_index) for tier in plan.tiers.tier),
         phases=tuple(history),
+        idle_power=idle_power,
         workmix=Workmix(
             input_tokens_mean=_mean_of(certifying, lambda j: j.input_tokens_mean),
             output_tokens_mean=_mean_of(certifying, lambda j: j.output_tokens_mean),
@@ -90,8 +96,9 @@ def _tier(
     plan: Plan, tier: Tier, standing: Standing, history: Sequence[Judged], by_index: dict[int, Judged]
 ) -> TierResult:
     phases = [by_index[i] for i in standing.certifying]
-    accelerators = plan.system.accelerators
-    per_accelerator = standing.agents / accelerators if standing.agents is not None and accelerators else None
+    agents, system = standing.agents, plan.system
+    accelerators = normalise.accelerators(system)
+    power = normalise.tier_power(agents, phases, system)
     return TierResult(
         tier=tier.name,
         output_speed=float(
@@ -103,7 +110,10 @@ def _tier(
         smallest_failing=standing.failing,
         estimate=_beside(crossing(history, tier), standing),
         non_monotone=standing.non_monotone,
-        agents_per_accelerator=per_accelerator,
+        agents_per_accelerator=agents / accelerators if agents is not None and accelerators else None,
+        agents_per_rack=agents / system.racks if agents is not None and system.racks else None,
+        power=power,
+        cost=normalise.cost(agents, phases, system, power),
         ttft_p95_s=_worst(max, [j.ttft_p95_s for j in phases]),
         speed_p25=_worst(min, [j.speed_p25 for j in phases]),
         e2e_speed_p25=_worst(min, [j.e2e_speed_p25 for j in phases]),
@@ -159,6 +169,20 @@ def _notes(plan: Plan, history: Sequence[Judged], certifying: Sequence[Judged], 
         notes.append(
             "cache unverified: a warm cache cannot be ruled out where the server does not report cached tokens"
         )
+    if noted := _sub_agents(certifying):
+        notes.append(noted)
     if plan.workload.track == "natural":
         notes.extend(worklength.unequal(history, certifying))
     return notes
+
+
+def _sub_agents(certifying: Sequence[Judged]) -> str:
+    """How much of the certifying phases was sub-agents', and the requests in flight that came of it; "" where there were none."""
+    share = _mean_of(certifying, lambda j: j.subagent_share)
+    most = max(certifying, key=lambda j: j.in_flight_max or 0, default=None)
+    if not share or most is None:
+        return ""
+    return (
+        f"sub-agents run beside their agents, who are what is counted: {share:.1%} of the measured turns were theirs, "
+        f"and up to {most.in_flight_max} requests in flight at {most.agents} agents"
+    )

@@ -13,6 +13,7 @@ from openagentperf.sim import chatapi
 from openagentperf.sim.chatapi import WORDS, Job, Refusal
 from openagentperf.sim.cost import NodeConfig
 from openagentperf.sim.http import LAST_CHUNK, Exchange, chunk
+from openagentperf.sim.power import PowerMeter, PowerModel, page
 from openagentperf.sim.replica import Emitted, Replica, Request
 from openagentperf.units import NS_PER_MS
 
@@ -21,7 +22,8 @@ class Node:
     """The HTTP API of one replica."""
 
     def __init__(self, config: NodeConfig, model: str) -> None:
-        self.replica = Replica(config)
+        self.power = PowerMeter(PowerModel(), time.monotonic_ns())
+        self.replica = Replica(config, self.power.step)
         self.model = model
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, Answer] = {}
@@ -40,8 +42,11 @@ class Node:
             case "GET", "/health":
                 exchange.answer(200, b"")
             case "GET", "/metrics":
-                self._deliver(self.replica.advance(time.monotonic_ns()))
-                exchange.answer(200, metrics(self.replica, self.model), "text/plain; version=0.0.4; charset=utf-8")
+                now = time.monotonic_ns()
+                self._deliver(self.replica.advance(now))
+                self.power.advance(now)
+                shown = metrics(self.replica, self.model) + page(self.power)
+                exchange.answer(200, shown, "text/plain; version=0.0.4; charset=utf-8")
             case _:
                 exchange.answer(404, b'{"detail":"Not Found"}')
 

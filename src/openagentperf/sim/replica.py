@@ -17,6 +17,7 @@ alone, however rarely `advance` is called, so a driver on a real clock that wake
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from typing import NamedTuple
 
@@ -93,8 +94,10 @@ class Counters(Struct):
 class Replica:
     """The scheduler. `submit`, `cancel` and `advance` take times that never fall."""
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodeConfig, on_step: Callable[[Ns, Ns, float], None] | None = None) -> None:
+        """`on_step` hears of each step when it begins: its beginning and end, and the share of its time that is prefill."""
         self.config = config
+        self._on_step = on_step
         self.pool = KvPool(config.blocks)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -173,8 +176,11 @@ class Replica:
         if not batch:
             self._step_end_ns = None
             return
-        self._step_end_ns = now + step_ns(self.config, batch, kv_tokens, prefill)
+        length = step_ns(self.config, batch, kv_tokens, prefill)
+        self._step_end_ns = now + length
         self.counters.steps += 1
+        if self._on_step is not None:
+            self._on_step(now, self._step_end_ns, self.config.per_prefill_token_ns * prefill / length)
 
     def _end_step(self, end_ns: Ns, due: list[Emitted]) -> None:
         finished = False

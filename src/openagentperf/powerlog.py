@@ -1,0 +1,133 @@
+"""Attach the log of an external analyser to a finished run, as one more meter. Its result is then derived anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from openagentperf import planfile, rundir, tables
+from openagentperf.errors import StorageError, UsageError
+from openagentperf.meters.csvlog import KIND, Form, Row, rows
+from openagentperf.records.power import DeviceFacts, MeterFacts, Meters, ReadBoundary, Reading
+from openagentperf.records.trajectory import Skipped
+from openagentperf.system import System
+from openagentperf.units import NS_PER_MS, NS_PER_S, Ns
+
+MAX_WALL_STEP_NS: Ns = 50 * NS_PER_MS
+"""The wall clock may drift by this much against the monotonic one in a phase; NTP slews by 0.5 ms a second at most. More is a step."""
+_MARGIN_NS: Ns = 5 * NS_PER_S
+
+
+class Attached(Struct, frozen=True, kw_only=True):
+    """What `attach` did."""
+
+    meter: str
+    rows: int
+    """Values in the log."""
+    phases: int
+    """Phases that the log reaches into."""
+    skipped: tuple[Skipped, ...]
+
+
+def attach(
+    run: Path,
+    log: Path,
+    form: Form,
+    *,
+    name: str,
+    boundary: ReadBoundary,
+    max_gap_s: float = 3.0,
+    stale_s: float = 30.0,
+    replace: bool = False,
+) -> Attached:
+    """Put the log's readings into every phase's power.parquet and the meter into meters.json; with `replace`, in place of those of the log
+    that was attached under this name.
+
+    Wall-clock times become the run's own by the offset that each phase recorded when it began and when it had ended; where the two differ
+    by more than 50 ms the clock was stepped, and the phase's readings carry no value.
+
+    UsageError: a meter of that name is there, or one that reads the same; the log has not the columns, or covers no phase. Nothing is
+    written then. StorageError.
+    """
+    try:
+        data = log.read_bytes()
+    except OSError as error:
+        raise UsageError(str(log), f"cannot be read ({error.strerror})", "a log is needed", "check the path") from error
+    path = run / rundir.METERS
+    known = rundir.read_record(path, Meters, "a run with meters has one", "restore it").meters if path.exists() else ()
+    for meter in known:
+        if meter.name == name and not (replace and meter.kind == KIND):
+            fix = "choose one with --name" + (", or say --replace" if meter.kind == KIND else "")
+            raise UsageError(f"meter {name}", "is in this run already", "another name is needed", fix)
+    known = tuple(meter for meter in known if meter.name != name)
+    _check_boundary(boundary, len(form.values), known, planfile.read(run / "plan.toml").system)
+    skipped: list[Skipped] = []
+    found = list(rows(data, str(log), form, skipped))
+    written: dict[Path, list[Reading]] = {}
+    for folder in sorted((run / "phases").glob("*")):
+        if not (folder / "phase.json").exists():
+            continue
+        about = rundir.read_facts(folder)
+        if about.wall_offset_ns is None:
+            raise StorageError(
+                str(folder), "does not say how its clock stood to the wall clock", "phases of this version do",
+                "run again, or give the log's meter to the run (docs/power.md)",
+            )  # fmt: skip
+        start, end = about.order.start_ns - _MARGIN_NS, about.ended_ns + _MARGIN_NS
+        written[folder / rundir.POWER] = list(_inside(found, about.wall_offset_ns, start, end, name, form))
+    if not any(written.values()):
+        first = f", rows skipped: {len(skipped)}; the first: {skipped[0].where}: {skipped[0].why}" if skipped else ""
+        raise UsageError(
+            str(log),
+            f"covers no phase of {run} (values in it: {len(found)}{first})",
+            "a log of the time of the run is needed",
+            "check --timezone, --offset and --decimal",
+        )
+    for table, readings in written.items():
+        _put(table, name, readings)
+    facts = MeterFacts(
+        name=name, kind=KIND, boundary=boundary, basis="measured", source=log.name,
+        devices=tuple(DeviceFacts(device=device, counter=form.quantity == "energy") for device in form.values),
+        period_s=max_gap_s, max_gap_s=max_gap_s, stale_s=stale_s, notes=("an external log, attached after the run",),
+    )  # fmt: skip
+    rundir.write(path, msgspec.json.format(msgspec.json.encode(Meters(meters=(*known, facts))), indent=1) + b"\n")
+    return Attached(meter=name, rows=len(found), phases=sum(map(bool, written.values())), skipped=tuple(skipped))
+
+
+def _check_boundary(boundary: ReadBoundary, devices: int, known: Iterable[MeterFacts], system: System) -> None:
+    """Meters of one boundary are added up. An analyser beside the BMC of the same host would be counted twice, and both be lost by it."""
+    others = [meter for meter in known if (meter.boundary, meter.basis) == (boundary, "measured")]
+    pooled = sum(pool.accelerators for pool in system.pools)
+    declared = {"accelerator": system.accelerators or pooled, "node": system.hosts, "rack": 0}[boundary]
+    there = sum(len(meter.devices) for meter in others)
+    if others and there + devices > declared:
+        raise UsageError(
+            f"--boundary {boundary}",
+            f"is read by `{others[0].name}` already ({there} devices of {declared} declared)",
+            "meters of one boundary are added up, and each watt counts once",
+            "attach the log to another boundary, or leave that meter out of the run",
+        )
+
+
+def _inside(
+    found: Iterable[Row], offsets: tuple[Ns, Ns], start_ns: Ns, end_ns: Ns, name: str, form: Form
+) -> Iterable[Reading]:
+    before, after = offsets
+    stepped = abs(after - before) > MAX_WALL_STEP_NS
+    why = f"the wall clock was stepped by {(after - before) / NS_PER_S:.3f} s in this phase" if stepped else ""
+    for row in found:
+        at = row.wall_ns - before
+        if start_ns <= at <= end_ns:
+            yield Reading(
+                meter=name, device=row.device, quantity=form.quantity, t_ns=at,
+                value=None if stepped else row.value, why=why or row.why,
+            )  # fmt: skip
+
+
+def _put(path: Path, name: str, readings: list[Reading]) -> None:
+    """Those of this name that are there are of a log that is replaced, or of an attempt that was broken off."""
+    old = tables.read_readings(path) if path.exists() else []
+    tables.write_readings(path, [*(row for row in old if row.meter != name), *readings])
