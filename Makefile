@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint bench docs size clean
+.PHONY: run test lint bench docs size clean agent
 .DEFAULT_GOAL := run
 
 # --- set-up: a stamp for each set of extras, so that `make run` never waits for the test tools -------------------------------
@@ -19,6 +19,11 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,engines,tokenizers,seal,report,fetch]'
 	@touch $@ $(VENV)/.installed
 
+.venv-agent/.installed: scripts/agent.txt
+	@scripts/make-venv "$(PYTHON)" .venv-agent
+	.venv-agent/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement scripts/agent.txt
+	@touch $@
+
 # --- the two commands -------------------------------------------------------------------------------------------------------
 run: $(VENV)/.installed   ## a confirmed capacity of the embedded target, in under four minutes
 	$(BIN)/openagentperf run --rigor quick
@@ -27,6 +32,8 @@ test: $(VENV)/.installed-dev   ## everything but the minutes-long suites
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # --- the rest ---------------------------------------------------------------------------------------------------------------
+agent: .venv-agent/.installed   ## a real agent for the tests that drive one through the recorder (else they are skipped)
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,4 +47,4 @@ size:   ## lines per module, and the total
 	@git ls-files 'src/*.py' | xargs wc -l | sort -n
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-agent runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
