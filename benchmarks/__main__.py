@@ -16,6 +16,9 @@ BENCHMARKS = {
     "client_cost": ("--repeats", "1"),
     "decode_cost": (),
     "corpus_build": ("--count", "100"),
+    "corpus_reuse": ("--count", "50"),
+    "power_cost": ("--seconds", "10", "--repeats", "1"),
+    "record_cost": ("--repeats", "1"),
     "search_truth": ("40",),
 }
 """By name: the options of the short run."""

@@ -126,14 +126,17 @@ def running(*options: str, core: int | None = None) -> Iterator[Mock]:
                     "benchmarks/mock_server.c", f"ended at once ({' '.join(options)})", "", "see above"
                 )
             pin(child.pid, core)
-            with suppress(
-                OSError
-            ):  # needs a privilege: without it the server is late when the machine is busy, and logs so
-                os.sched_setscheduler(child.pid, os.SCHED_RR, os.sched_param(1))
+            ahead(child.pid)
             yield Mock(url=line.removeprefix("listening on ").strip(), pid=child.pid)
         finally:
             child.stdin.close()
             child.wait(10)
+
+
+def ahead(pid: int) -> None:
+    """Run a process ahead of others. It needs a privilege: without it the server is late when the machine is busy, and logs so."""
+    with suppress(OSError):
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
 
 
 def pin(pid: int, core: int | None) -> None:

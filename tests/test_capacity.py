@@ -297,3 +297,16 @@ def test_output_lengths_are_compared_on_the_natural_track_only() -> None:
     assert sum("output length" in note for note in found(history=phases).notes) == 3
     exact = plan(workload=Workload(track="exact"))
     assert not any("output length" in note for note in found(history=phases, plan=exact).notes)
+
+
+def test_requests_of_sub_agents_are_reported_beside_the_agents_that_count():
+    phases = [
+        attempt(1, 12, "pass", subagent_share=0.3, in_flight_max=31, measured_turns=100),
+        attempt(2, 12, "pass", subagent_share=0.4, in_flight_max=29, measured_turns=300),
+        attempt(3, 12, "pass", subagent_share=0.4, in_flight_max=30, measured_turns=200),
+    ]
+    (said,) = [note for note in found(history=phases).notes if note.startswith("sub-agents")]
+    assert "38.3% of the measured turns" in said  # (0.3 x 100 + 0.4 x 300 + 0.4 x 200) / 600
+    assert "up to 31 requests in flight at 12 agents" in said
+    alone = [attempt(k, 12, "pass", subagent_share=0.0, in_flight_max=12) for k in (1, 2, 3)]
+    assert not any("sub-agents" in note for note in found(history=alone).notes)

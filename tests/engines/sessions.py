@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from openagentperf.corpus.profiles import LogNormal, Profile
+from openagentperf.corpus.laws import LogNormal
+from openagentperf.corpus.profiles import Profile
 from openagentperf.corpus.shape import generate
 from openagentperf.corpus.tokens import estimate
 from openagentperf.corpusjobs.store import write_set
