@@ -17,6 +17,7 @@ BENCHMARKS = {
     "decode_cost": (),
     "corpus_build": ("--count", "100"),
     "corpus_reuse": ("--count", "50"),
+    "import_speed": ("--repeats", "3"),
     "power_cost": ("--seconds", "10", "--repeats", "1"),
     "record_cost": ("--repeats", "1"),
     "search_truth": ("40",),

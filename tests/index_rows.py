@@ -19,6 +19,21 @@ from shared_data import real
 Figures = dict[str, tuple[float, float]]
 """What differs: ours and the index's."""
 
+IMPORTER = {
+    "agentperf-local-jsonl": "agentperf-local",
+    "asb-scenario-jsonl": "asb",
+    "claude-code-jsonl": "claude-code",
+    "codex-exec-json-events": "codex-exec",
+    "codex-rollout-jsonl": "codex-rollout",
+    "iswe-yaml": "iswe",
+    "lmcache-io-jsonl": "lmcache",
+    "mini-swe-agent-v1 (bare message list)": "mini-swe-agent",
+    "mooncake-jsonl": "mooncake",
+    "nebius-swe-agent-row": "nebius-swe-agent",
+    "swe-agent-traj": "swe-agent",
+    "weka-agentx-json": "weka",
+}
+"""By the index's name of the format. Its manifests, which hold no trajectory, are not among them."""
 MAIN_LINES = {"claude-code-jsonl"}
 """Formats of which the index counts main lines only: a sub-agent's requests are in none of its figures."""
 LAST_ANSWER = 0.07

@@ -113,6 +113,15 @@ def test_a_side_request_is_a_branch_and_its_wait_is_not_the_tools() -> None:
     assert delays_ms(session) == [600, 500, None]  # 8.0 - (2.4 + 5.0)
 
 
+@pytest.mark.parametrize("took_s", [None, 6.0])
+def test_tools_beside_a_side_request_that_may_not_have_ended_have_no_time(took_s: float | None) -> None:
+    """Whether it had is not recorded, or it had not: 2.4 + 6.0 is behind 8.0."""
+    search = [{"role": "system", "content": "Search the web."}, {"role": "user", "content": "llvm"}]
+    (session,) = read(asked(0, FIRST, 2.0), asked(2.4, search, took_s), asked(8, SECOND, 1.0), asked(9.5, THIRD, 1.0))
+    assert [(branch.after, branch.join) for branch in session.branches] == [(0, 1)]
+    assert delays_ms(session) == [None, 500, None]
+
+
 def test_side_requests_that_come_back_are_branches_again_with_their_history() -> None:
     first = [{"role": "system", "content": "Name it."}, {"role": "user", "content": "?"}]
     more = [*first, {"role": "assistant", "content": "A name"}, {"role": "user", "content": "??"}]

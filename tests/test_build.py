@@ -200,7 +200,7 @@ def test_import_tells_what_was_filled_in_and_what_breaks_the_prefix_within_80_co
     assert "filled in, changed or left out:\n  in 1 trajectories: 1 empty answers replaced by one space\n" in said
     words = " ".join(said.split())
     assert "rewrite history without declaring it: 2, in trajectories: 1. A run leaves these out unless" in words
-    assert " 2 turns: all behind one place is another history (first: a, turn 1)" in words
+    assert " turns 2: all behind one place is another history (first: a, turn 1)" in words
 
 
 def test_an_out_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:

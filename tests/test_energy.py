@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openagentperf.records.power import DeviceFacts, MeterFacts, Reading
 from openagentperf.score.energy import device_energy
 from openagentperf.units import NS_PER_S, s_to_ns
-from signals import constant, counted, flicker, meter, polled, ramp, reading, square
+from signals import constant, counted, flicker, meter, poll_times, polled, ramp, reading, square
 
 COUNTER = meter("m", DeviceFacts(device="d0", counter=True))
 
@@ -228,6 +228,23 @@ def test_power_shows_what_a_counter_s_update_hides(
     assert tuple(f.code for f in whole.faults) == (codes if not powers else ())
     if powers:
         assert whole.method == ("integral" if codes else "counter")
+
+
+def test_irregular_updates_show_what_regular_ones_may_hide() -> None:
+    """6 s: half an update of 0.1 s at each edge is 1.7 %. Polls at random times of a counter that moves all the time would meet a load of
+    any beat with other means; regular updates need not."""
+    jittered = [reading(t, CONSTANT.joules(t), "energy") for t in poll_times(5, 75, 0.1)]
+    regular = counted(CONSTANT, 5.05, 75.05, 0.1)
+    assert judged(jittered, COUNTER, (10, 16)).energy_j == pytest.approx(700 * 6)
+    assert [fault.code for fault in judged(regular, COUNTER, (10, 16)).faults] == ["counter_edge"]
+    beating = square(100, 1300, 1.3)
+    found = [
+        judged([reading(t, beating.joules(t), "energy") for t in poll_times(5, 75, 0.2, seed)], COUNTER, (10, 16))
+        for seed in range(30)
+    ]
+    believed = [energy.energy_j for energy in found if energy.energy_j is not None]
+    assert 0 < len(believed) < 30
+    assert believed == pytest.approx([beating.joules(16) - beating.joules(10)] * len(believed), rel=0.01)
 
 
 def test_a_sensor_that_averages_is_late_by_half_of_it() -> None:

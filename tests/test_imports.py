@@ -94,6 +94,15 @@ def test_equal_ids_get_a_number(tmp_path: Path) -> None:
     assert [session.id for session in read_set(tmp_path, [])] == ["conv-1", "conv-1~2", "conv-1~3"]
 
 
+def test_a_recording_without_an_id_has_the_name_of_its_file(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        shutil.copytree(EXAMPLES, tmp_path / place / "logs")
+        import_paths([tmp_path / place / "logs"], tmp_path / f"set-{place}", None)
+    here, there = ([session.id for session in read_set(tmp_path / f"set-{place}", [])] for place in ("here", "there"))
+    assert here == there
+    assert "02_mini-swe-agent.traj.json" in here
+
+
 def test_a_licence_is_kept_where_it_is_given(tmp_path: Path) -> None:
     file = EXAMPLES / "09_openai_chat.jsonl"
     for licence in ("", "MIT"):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from index_rows import MAIN_LINES, lines
+from index_rows import IMPORTER, MAIN_LINES, lines
 from openagentperf.corpus import rewrites
 from openagentperf.corpus.detect import IMPORTERS, detect
 from openagentperf.corpus.fit import fault
@@ -21,22 +21,6 @@ from openagentperf.records.trajectory import Skipped, Trajectory
 from openagentperf.wire.chat import encode_message
 from shared_data import real
 
-IMPORTER = {
-    "agentperf-local-jsonl": "agentperf-local",
-    "agentperf-local-manifest": "agentperf-local",
-    "asb-scenario-jsonl": "asb",
-    "claude-code-jsonl": "claude-code",
-    "codex-exec-json-events": "codex-exec",
-    "codex-rollout-jsonl": "codex-rollout",
-    "iswe-yaml": "iswe",
-    "lmcache-io-jsonl": "lmcache",
-    "mini-swe-agent-v1 (bare message list)": "mini-swe-agent",
-    "mooncake-jsonl": "mooncake",
-    "nebius-swe-agent-row": "nebius-swe-agent",
-    "swe-agent-traj": "swe-agent",
-    "weka-agentx-json": "weka",
-}
-"""By the index's name of the format."""
 MANIFEST = "is a manifest: it lists traces and holds none, a trace is needed: import the trace files that it lists, or their folder"
 UNTEXTED = "a request without text"
 SKIPPED = {"1cd047e0a85abdec2d6541575fad58c7": [UNTEXTED] * 3, "2e706747f44d374126a008b5ebed1d37": [UNTEXTED] * 3}
@@ -125,7 +109,8 @@ def of(file: str, listed: dict[str, Any], default: Any) -> Any:
 def test_every_row_is_its_file_and_is_told_as_what_it_is(seen: list[Seen]) -> None:
     assert len(seen) == 287
     assert [one.row["file"] for one in seen if not one.intact] == []
-    assert {one.row["file"]: one.importer for one in seen if one.importer != IMPORTER[one.row["format"]]} == {}
+    told = IMPORTER | {"agentperf-local-manifest": "agentperf-local"}
+    assert {one.row["file"]: one.importer for one in seen if one.importer != told[one.row["format"]]} == {}
 
 
 def test_every_row_is_imported_or_says_what_to_import(seen: list[Seen]) -> None:

@@ -64,8 +64,8 @@ def opened(
 
 
 def rows(meter: Prometheus) -> dict[tuple[str, str], float | str | None]:
-    """The value of each device's quantity, or why there is none."""
-    return {(r.device, r.quantity): r.why if r.value is None else r.value for r in meter.read()}
+    """The value of each device's quantity, or why there is none. Without the page's host, which has another port in every test."""
+    return {(r.device.rpartition("/")[2], r.quantity): r.why if r.value is None else r.value for r in meter.read()}
 
 
 # -- an exporter's page --------------------------------------------------------------------------------------------------------------
@@ -106,9 +106,18 @@ def test_another_exporters_metric_by_name() -> None:
     with opened(page(text), metric="pdu_outlet_watts") as (_, meter, facts):
         assert rows(meter) == {("A1", "power"): 1200, ("A2", "power"): 1300}
     assert not facts.devices[0].counter
+    # An outlet A1 is on every PDU: the host tells them apart, and a plan may list either name.
+    host = facts.source.removeprefix("http://").removesuffix("/metrics")
+    assert [device.device for device in facts.devices] == [f"{host}/A1", f"{host}/A2"]
+    with opened(page(text), metric="pdu_outlet_watts", devices=("A2",)) as (server, meter, facts):
+        assert (
+            {row.device for row in meter.read()}
+            == {f"{server.url.removeprefix('http://')}/A2"}
+            == {facts.devices[0].device}
+        )
     text = "# TYPE scaph_host_energy_microjoules counter\nscaph_host_energy_microjoules 5e9\n"
-    with opened(page(text), metric="scaph_host_energy_microjoules", scale=1e-6) as (_, meter, _facts):
-        assert rows(meter) == {("m", "energy"): pytest.approx(5000)}
+    with opened(page(text), metric="scaph_host_energy_microjoules", scale=1e-6) as (server, meter, _facts):
+        assert rows(meter) == {(server.url.removeprefix("http://"), "energy"): pytest.approx(5000)}
     text = '# TYPE load gauge\nload{port="3"} 7\n'
     with opened(page(text), metric="load", quantity="power", scale=10, device_label="port") as (_, meter, _facts):
         assert rows(meter) == {("3", "power"): 70}
@@ -201,7 +210,7 @@ NOT_OPENED: dict[str, tuple[Callable[[Request], Reply | None], dict[str, object]
     "labels that nothing has": (page(dcgm(*BOTH)), {"labels": {"gpu": "9"}}, "devices seen: none"),
     "two series of one device": (
         page('pdu_watts{outlet="A1",phase="1"} 5\npdu_watts{outlet="A1",phase="2"} 6\n'), {"metric": "pdu_watts"},
-        "more than one series gives the power of A1 (pdu_watts and pdu_watts; labels that differ: phase)",
+        "/A1 (pdu_watts and pdu_watts; labels that differ: phase)",
     ),
     "a unit that the scale forgets": (
         page("scaph_host_power_microwatts 5e8\n"), {"metric": "scaph_host_power_microwatts"}, "set scale = 1e-06",

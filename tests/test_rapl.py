@@ -43,7 +43,7 @@ def tree(root: Path, zones: dict[str, str], uj: int = 1_000_000, span_uj: int | 
 
 
 def spec(root: Path, **more: object) -> Spec:
-    return Spec(name="cpu", boundary="node", path=str(root), **more)  # type: ignore[arg-type]
+    return Spec(name="cpu", boundary="accelerator", path=str(root), **more)  # type: ignore[arg-type]
 
 
 def opened(root: Path, **more: object) -> tuple[MeterFacts, list[Reading]]:
@@ -196,18 +196,16 @@ def test_closing_is_allowed_at_any_time(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("boundary", "declared", "faults"),
+    ("declared", "faults"),
     [
-        ("accelerator", System(accelerators=2), ()),  # two packages, each with its memory
-        ("accelerator", System(accelerators=4), ("missing_device",)),
-        ("node", System(hosts=1), ()),  # of one host
-        ("node", System(hosts=2), ("missing_device",)),
+        (System(accelerators=2), ()),  # two packages, each with its memory
+        (System(accelerators=4), ("missing_device",)),
     ],
 )
 def test_packages_are_what_is_counted_and_their_memory_is_added_to_them(
-    tmp_path: Path, boundary: str, declared: System, faults: tuple[str, ...]
+    tmp_path: Path, declared: System, faults: tuple[str, ...]
 ):
-    meter = Rapl(Spec(name="cpu", boundary=boundary, path=str(tree(tmp_path, INTEL))))  # type: ignore[arg-type]
+    meter = Rapl(Spec(name="cpu", boundary="accelerator", path=str(tree(tmp_path, INTEL))))
     facts = meter.open()
     rows = []
     for tick in range(100):

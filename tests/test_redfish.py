@@ -57,12 +57,19 @@ def opened(service: RedfishServer, boundary: str, **more: Any) -> Iterator[tuple
             meter.close()
 
 
+def short(device: str) -> str:
+    """Without the service's host, which has another port in every test."""
+    host, _, name = device.partition("/")
+    assert host.startswith(("127.0.0.1:", "localhost:"))
+    return name
+
+
 def rows(meter: Redfish) -> dict[tuple[str, str], float | str | None]:
-    return {(r.device, r.quantity): r.why if r.value is None else r.value for r in meter.read()}
+    return {(short(r.device), r.quantity): r.why if r.value is None else r.value for r in meter.read()}
 
 
 def devices(facts: MeterFacts) -> list[str]:
-    return [device.device for device in facts.devices]
+    return [short(device.device) for device in facts.devices]
 
 
 def refused(service: RedfishServer, boundary: str, **more: Any) -> MeterError:
@@ -95,6 +102,24 @@ def test_accelerators_are_the_gpus_of_every_system() -> None:
 def test_the_plans_list_chooses_among_accelerators() -> None:
     with opened(RedfishServer(hgx(lambda i: 650.0)), "accelerator", devices=("GPU_SXM_3",)) as (meter, facts):
         assert {device for device, _ in rows(meter)} == {"GPU_SXM_3"} == set(devices(facts))
+
+
+def test_the_same_names_of_two_services_are_told_apart_and_either_name_may_be_listed() -> None:
+    """Two hosts of one kind: were both called `1`, they would look like one that is read twice."""
+    with (
+        RedfishServer(server(lambda: 310.0, supplies=False)) as left,
+        RedfishServer(server(lambda: 320.0, supplies=False)) as right,
+    ):
+        host = right.url.removeprefix("http://")
+        found = set()
+        for url, names in ((left.url, ("1",)), (right.url, (f"{host}/1",))):
+            meter = Redfish(spec(url, "node", devices=names))
+            facts = meter.open()
+            (row,) = meter.read()
+            assert row.device == facts.devices[0].device
+            found.add(row.device)
+            meter.close()
+    assert found == {f"{left.url.removeprefix('http://')}/1", f"{host}/1"}
 
 
 def test_two_boards_with_the_same_names_are_told_apart() -> None:
@@ -285,7 +310,7 @@ def test_resources_of_the_plan(name: str) -> None:
     tree[f"{sensors}/kW"] = {"Reading": 0.477, "ReadingType": "Power", "ReadingUnits": "kW"}
     tree["/redfish/v1/Chassis/1/Bare"] = {"PowerWatts": 478}
     with opened(RedfishServer(tree), "node", paths=(path,)) as (meter, facts):
-        assert rows(meter) == {(path, "power"): pytest.approx(watts)}
+        assert rows(meter) == {(path.removeprefix("/"), "power"): pytest.approx(watts)}
     assert facts.devices[0].averaged_s == (30.0 if name == "a sensor" else None)
 
 
@@ -400,7 +425,7 @@ def test_a_proxy_may_put_the_service_below_a_path() -> None:
 
     service.script, service.tree = below, node()
     with opened(service, "node", url=service.url + "/bmc7/") as (meter, _):
-        assert rows(meter) == {("1", "power"): 480}
+        assert rows(meter) == {("bmc7/1", "power"): 480}
     assert service.tokens == {}
 
 

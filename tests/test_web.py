@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from openagentperf.meters.web import Web, WebError, public
+from openagentperf.meters.web import Web, WebError, place, public
 from webserver import Reply, Request, WebServer
 
 
@@ -189,3 +189,6 @@ def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
 def test_what_may_stand_in_a_result_holds_no_secret() -> None:
     assert public("https://user:pw@bmc.example:8443/redfish?token=x") == "https://bmc.example:8443/redfish"
     assert public("http://[::1]:9400/metrics") == "http://[::1]:9400/metrics"
+    assert public("https://bmc.example") == "https://bmc.example"
+    assert public("http://u:p@[::1/x") == "http://[::1/x"
+    assert place("https://user:pw@bmc.example:8443/redfish?token=x") == "bmc.example:8443"

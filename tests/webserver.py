@@ -97,7 +97,8 @@ class WebServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are two writes: the second would wait 40 ms for the first one's receipt
+    # Headers and body are two writes: the second would wait 40 ms for the receipt of the first.
+    disable_nagle_algorithm = True
     server: WebServer
 
     def _answer(self) -> None:

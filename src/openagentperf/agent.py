@@ -182,9 +182,8 @@ class Agent:
         """The tree has ended: the next one's first turn, after the longest of the delays behind its lines' last answers."""
         due_ns = max(standing.free_ns for standing in self._standing.values())
         position = self._replay % self._shape.trajectories  # replay 0 was the partial one: replay 1 is order[0]
-        if (
-            position == 0 and self._replay > 0
-        ):  # every trajectory done once: a fresh order, so that no pair stays together
+        if position == 0 and self._replay > 0:
+            # Every trajectory done once: a fresh order, so that no pair stays together.
             self._passes += 1
             self._order = Permutation(self._shape.trajectories, self._seed, "order", self.index, self._passes)
         self._enter(self._order[position], self._replay + 1)

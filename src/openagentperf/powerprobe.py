@@ -32,7 +32,7 @@ _LOCAL: tuple[Meter, ...] = (
     Nvml(name="nvml", boundary="accelerator"),
     Nvml(name="nvml-module", boundary="accelerator", scope="module"),
     AmdSmi(name="amdsmi", boundary="accelerator"),
-    Rapl(name="rapl", boundary="node"),
+    Rapl(name="rapl", boundary="accelerator"),
     Ipmi(name="ipmi", boundary="node"),
 )
 _UNSAID = {"nvml-module"}

@@ -67,8 +67,10 @@ class AmdSmi(_Meter, frozen=True, tag="amdsmi"):
 
 
 class Rapl(_Meter, frozen=True, tag="rapl"):
-    """CPU packages (and DRAM) of this host by the powercap files."""
+    """CPU packages (and DRAM) of this host by the powercap files: for systems whose CPUs hold the model. They are no node: fans, network
+    cards and what the power supplies lose are not in them."""
 
+    boundary: Literal["accelerator"]
     path: str = "/sys/class/powercap"
     zones: tuple[str, ...] = ("package", "dram")
     """Zones whose name begins so; their sub-zones are inside the package and never added to it."""
@@ -137,7 +139,7 @@ class Snmp(_Meter, frozen=True, tag="snmp"):
     auth: Literal["md5", "sha1", "sha224", "sha256", "sha384", "sha512"] = "sha1"
     privacy_env: str = ""
     """Name of the variable that holds the pass phrase for encryption; "": none."""
-    privacy: Literal["des", "aes128", "aes192", "aes256"] = "aes128"
+    privacy: Literal["des", "aes128"] = "aes128"
 
 
 Meter: TypeAlias = Nvml | AmdSmi | Rapl | Redfish | Ipmi | Prometheus | Snmp

@@ -29,7 +29,7 @@ from openagentperf.units import Ns
 
 
 def read_run_facts(run: Path) -> RunFacts:
-    fix = "name a folder that `openagentperf run` made"
+    fix = "name a folder that `openagentperf run` made, and read it with the version that wrote it"
     return rundir.read_record(run / "run.json", RunFacts, "a run folder holds one", fix)
 
 

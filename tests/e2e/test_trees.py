@@ -10,8 +10,9 @@ import pytest
 
 from openagentperf import bench, planfile
 from openagentperf.corpus.layout import Compiled
+from openagentperf.corpus.tokens import estimate_message
 from openagentperf.corpusfile import open_corpus
-from openagentperf.records.trajectory import Branch, Trajectory
+from openagentperf.records.trajectory import Branch, Message, Trajectory
 from openagentperf.records.tree import NONE
 from openagentperf.units import NS_PER_MS
 from small_runs import trajectories, turns, write_corpus, write_plan
@@ -21,10 +22,25 @@ pytestmark = pytest.mark.e2e
 DELAY_MS = 30
 
 
+HARNESS = Message("system", "Answer in one line, and touch no file that you were not asked to. " * 90)
+"""1,700 tokens that all sessions share."""
+
+
+def recorded(main: Trajectory) -> Trajectory:
+    """With a harness, and counts as recordings have them: twice what is there as text, for reasoning and images count and are not."""
+    replace = msgspec.structs.replace
+    first, *rest = main.turns
+    first = replace(first, appended=(HARNESS, *first.appended[1:]))
+    longer = estimate_message(HARNESS)
+    return replace(
+        main, turns=tuple(replace(turn, input_tokens=2 * (turn.input_tokens + longer)) for turn in (first, *rest))
+    )
+
+
 def trees() -> list[Trajectory]:
     """Five sessions of four turns. Turn 0 spawns a sub-agent that turn 1 waits for, which has one of its own; turn 1 one in the
     background, of more turns than are left of the main line; a sixth session has none."""
-    mains = trajectories(6, turns=4, delay_ms=DELAY_MS)
+    mains = [recorded(main) for main in trajectories(6, turns=4, delay_ms=DELAY_MS)]
     others = trajectories(18, turns=5, delay_ms=DELAY_MS)
     made: list[Trajectory] = []
     for number, main in enumerate(mains[:5]):
@@ -108,7 +124,9 @@ def test_an_agent_has_several_requests_in_flight_and_holds_its_place(finished: b
 def test_the_result_counts_agents_and_says_what_ran_beside_them(finished: bench.Outcome):
     (tier,) = finished.result.results
     assert (tier.standing, tier.agents) == ("at_least", 3), "three agents, whatever they had in flight"
-    assert finished.result.cache == "cache verified", "a sub-agent's first request finds no more than it shares"
+    assert finished.result.cache == "cache verified", (
+        "a first request finds no more than it shares, whatever was recorded"
+    )
     for phase in finished.result.phases:
         assert phase.agents == 3
         assert phase.in_flight_max is not None

@@ -64,6 +64,11 @@ def test_any_order_of_answers(forest: list[list[Line]], seed: int, data: st.Data
         if sends and sends[0].replay > answered.replay:
             (send,) = sends
             assert (send.turn, send.line, send.replay) == (0, 0, answered.replay + 1)
+            if answered.replay:
+                ends = [line.first + line.turns - 1 for line in forest[answered.trajectory]]
+                assert send.due_ns == max(_ready_ns(told, answered, turn) for turn in ends), (
+                    "after the longest of the last delays"
+                )
     for replay, of_replay in sent.items():
         lines = forest[of_replay[0].trajectory]
         turns = [send.turn for send in of_replay]
@@ -80,21 +85,23 @@ def test_any_order_of_answers(forest: list[list[Line]], seed: int, data: st.Data
 
 def _waited_for_its_causes(told: Told, send: Send, lines: list[Line]) -> None:
     its = lines[send.line]
-    causes: list[tuple[int, int]] = []
-    """What must have been answered before, and the delay after it."""
-    if send.turn > its.first:
-        causes.append((send.turn - 1, told.corpus.delay_ns(send.trajectory, send.turn - 1)))
-    elif its.parent != NONE:
-        causes.append((its.after, its.delay_ns))
-    for branch in lines:
-        if branch.parent == send.line and branch.join == send.turn:
-            last = branch.first + branch.turns - 1
-            causes.append((last, told.corpus.delay_ns(send.trajectory, last)))
     ready = []
-    for turn, delay_ns in causes:
-        at_ns, failed = told.drained[send.replay, turn]
-        ready.append(at_ns + max(delay_ns, FAILURE_PAUSE_NS if failed else 0))
+    """For each cause: when what must have been answered before was, and the delay after it was over."""
+    if send.turn > its.first:
+        ready.append(_ready_ns(told, send, send.turn - 1))
+    elif its.parent != NONE:
+        ready.append(_ready_ns(told, send, its.after, its.delay_ns))
+    joined = [branch for branch in lines if branch.parent == send.line and branch.join == send.turn]
+    ready += [_ready_ns(told, send, branch.first + branch.turns - 1) for branch in joined]
     assert not ready or send.due_ns == max(ready), "due as soon as nothing keeps it, and never sooner"
+
+
+def _ready_ns(told: Told, of: Send, turn: int, delay_ns: int | None = None) -> int:
+    """End of the delay after the answer to `turn` of the same replay; the turn's own delay by default."""
+    at_ns, failed = told.drained[of.replay, turn]
+    if delay_ns is None:
+        delay_ns = told.corpus.delay_ns(of.trajectory, turn)
+    return at_ns + max(delay_ns, FAILURE_PAUSE_NS if failed else 0)
 
 
 @given(trees(), st.integers(0, 1000), st.data())

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import agent_exports
 import event_logs
 from openagentperf.corpus.detect import IMPORTERS, detect
-from openagentperf.corpus.fit import fault
 from openagentperf.corpus.formats.blocktext import BlockText
 from openagentperf.errors import CorpusError
-from openagentperf.records.trajectory import Branch, Message, Skipped, Trajectory, histories
+from openagentperf.records.trajectory import Skipped, Trajectory
+from sendable import assert_sendable
 
 EXAMPLES = Path(__file__).parent.parent / "data" / "formats"
 
@@ -137,40 +137,6 @@ def read(name: str, data: bytes) -> tuple[list[Trajectory], list[Skipped]]:
     except CorpusError:
         assert found == [], "a file that gave something is no error"
     return found, skipped
-
-
-def assert_sendable(session: Trajectory) -> None:
-    """What a server needs of every request, and what the native set needs of every trajectory."""
-    assert fault(session) == ""
-    assert session.id
-    assert msgspec.json.decode(msgspec.json.encode(session), type=Trajectory) == session
-    for line in (session, *session.branches):
-        assert_sendable_line(line)
-
-
-def assert_sendable_line(line: Trajectory | Branch) -> None:
-    for messages, turn in zip(histories(line), line.turns, strict=True):
-        assert turn.input_tokens >= 1
-        assert turn.output_tokens >= 1
-        assert (turn.keep is None) == (turn.cut == "")
-        assert any(message.role == "user" for message in messages)
-        assert_answered(messages)
-        for message in messages:
-            assert message.role != "assistant" or message.content or message.tool_calls
-            for call in message.tool_calls:
-                assert isinstance(json.loads(call.arguments), dict)
-
-
-def assert_answered(messages: list[Message]) -> None:
-    """Every call is answered right after it, and nothing else is."""
-    waiting: list[str] = []
-    for message in messages:
-        if message.role == "tool":
-            waiting.remove(message.tool_call_id)
-            continue
-        assert waiting == []
-        waiting = [call.id for call in message.tool_calls]
-    assert waiting == []
 
 
 @pytest.mark.parametrize("name", NAMES)

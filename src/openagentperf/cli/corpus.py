@@ -140,5 +140,5 @@ def _rewritten_lines(rewritten: Sequence[Rewrite], width: int) -> list[str]:
     for why, count in Counter(row.why for row in rewritten).most_common():
         first = next(row for row in rewritten if row.why == why)
         place = f"{first.trajectory}, {first.branch + ', ' if first.branch else ''}turn {first.turn}"
-        lines += wrapped(f"  {count:,} turns: {why} (first: {place})", width)
+        lines += wrapped(f"  turns {count:,}: {why} (first: {place})", width)
     return lines

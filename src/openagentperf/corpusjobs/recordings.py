@@ -48,19 +48,27 @@ def read_recordings(path: Path, skipped: list[Skipped], format: str | None = Non
         )
     # What is no regular file (a pipe of the shell) can be read once only: no archive.
     if not path.is_dir() and (not path.is_file() or kind_of(_head(path)) is None):
-        yield from _read(str(path), _load(path), skipped, format, path)
+        yield from map(_named, _read(str(path), _load(path), skipped, format, path))
         return
     walk = _Walk(skipped, format)
     found = False
     for trajectory in walk.through(path):
         found = True
-        yield trajectory
+        yield _named(trajectory)
     if not found:
         seen = f"holds no usable recording (files: {walk.seen})" if walk.seen else "is an empty folder"
         if walk.useless:
             seen = f"{seen[:-1]}; the first, {walk.useless[0].where}, {walk.useless[0].why})"
         fix = "check the path" if format is None else "leave --format out: each file's format is told from its content"
         raise CorpusError(str(path), seen, _KNOWN, fix)
+
+
+def _named(trajectory: Trajectory) -> Trajectory:
+    """Where a recording has no id its path stands for it: of that the file's name alone, so that the same file has one id on any disk."""
+    source = trajectory.source
+    if not source or not trajectory.id.startswith(source):
+        return trajectory
+    return msgspec.structs.replace(trajectory, id=Path(source).name + trajectory.id.removeprefix(source))
 
 
 class _Walk:

@@ -202,9 +202,8 @@ class Lane:
         if not conn.open:
             self._conn = None
         failed = bool(failure) or conn.status != 200
-        last = self._seat.drained(
-            self, turn, closed_ns, failed
-        )  # first: the clock of what comes next is already running
+        # First: the clock of what comes next is already running.
+        last = self._seat.drained(self, turn, closed_ns, failed)
         row = RawTurn(
             worker=self._host.worker,
             agent=self._seat.index,

@@ -18,7 +18,7 @@ from openagentperf.meters import promquery
 from openagentperf.meters.base import Stamp, failed, stamped
 from openagentperf.meters.expositions import samples
 from openagentperf.meters.updates import Updates
-from openagentperf.meters.web import Web, WebError, public
+from openagentperf.meters.web import Web, WebError, place, public
 from openagentperf.records.power import DeviceFacts, MeterFacts, Reading
 from openagentperf.system import Prometheus as Spec
 from openagentperf.units import s_to_ns
@@ -36,6 +36,8 @@ _UNITS = (
 )  # fmt: skip
 """Units that a metric's name may say, in the order in which they are looked for."""
 _DEVICE_LABELS = ("UUID", "uuid", "gpu", "device", "outlet", "chassis", "instance")
+_UNIQUE = ("UUID", "uuid")
+"""Labels that name a device in the whole world. Any other names it on its exporter: `HOST/VALUE` then, for two hosts each have a gpu 0."""
 
 
 class _Value(NamedTuple):
@@ -57,6 +59,7 @@ class Prometheus:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._queries = (spec.query,) if isinstance(spec.query, str) and spec.query else tuple(spec.query)
+        self._place = place(spec.url)
         self._web: Web | None = None
         self._headers: dict[str, str] = {}
         self._quantities: dict[str, tuple[_Measured, ...]] = {}
@@ -89,7 +92,10 @@ class Prometheus:
         for value in found:
             if self._quantity(value) is not None:
                 devices[self._device(value)].append(value)
-        wanted = spec.devices or tuple(sorted(devices))
+        full = {device: f"{self._place}/{device}" for device in spec.devices}  # a plan may leave the host away
+        wanted = tuple(full[d] if d not in devices and full[d] in devices else d for d in full) or tuple(
+            sorted(devices)
+        )
         missing = [device for device in wanted if device not in devices]
         if missing or not wanted:
             raise self._nothing(missing, found, sorted(devices))
@@ -208,7 +214,10 @@ class Prometheus:
 
     def _device(self, value: _Value) -> str:
         names = (self._spec.device_label,) if self._spec.device_label else _DEVICE_LABELS
-        return next((value.labels[name] for name in names if name in value.labels), self._spec.name)
+        name = next((name for name in names if name in value.labels), None)
+        if name is None:
+            return self._spec.name if self._queries else self._place
+        return value.labels[name] if name in _UNIQUE or self._queries else f"{self._place}/{value.labels[name]}"
 
     def _quantity(self, value: _Value) -> _Measured | None:
         if self._spec.quantity:

@@ -6,6 +6,8 @@ window is judged by score.energy.
 
 The times that some services write beside a value (ReadingTime) are not used: BMC clocks show whole seconds, and several firmwares stamp
 the request instead of the reading. Nor is the header `Date`. A reading's time is that of its request.
+
+Every BMC calls its chassis `1` and its GPUs `GPU_SXM_1`: devices are named `HOST/ID`, and may be listed in the plan as `ID` alone.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class Redfish:
         self._spec = spec
         self._service: Service | None = None
         self._found: Sequence[Found] = ()
+        # With the path of a proxy, behind which every BMC has the same host.
+        self._place = public(spec.url).partition("://")[2].partition("/redfish")[0].rstrip("/")
 
     def open(self) -> MeterFacts:
         spec = self._spec
@@ -102,13 +106,12 @@ class Redfish:
         if not there:
             raise self._error(f"{url} has no power reading for the boundary {spec.boundary}", "one is needed",
                               "name the resources to read with `paths`, or use another meter")  # fmt: skip
-        if missing := [device for device in spec.devices if device not in there]:
+        wanted = [device.removeprefix(f"{self._place}/") for device in spec.devices]
+        if missing := [device for device in wanted if device not in there]:
             raise self._error(f"{url} has no reading of `{missing[0]}` (readable: {shown})", "the devices of the plan are needed",
                               "correct `devices`")  # fmt: skip
-        if spec.devices:
-            chosen = [there[device] for device in spec.devices]
-        else:
-            chosen = found if spec.boundary == "accelerator" else outermost(found)
+        whole = found if spec.boundary == "accelerator" else outermost(found)
+        chosen = [there[device] for device in wanted] or whole
         if not chosen:
             raise self._error(f"{url} has no total for the boundary {spec.boundary}, only parts ({shown})", "the whole is needed",
                               "use another meter; or name with `devices` parts that together are the whole")  # fmt: skip
@@ -156,7 +159,7 @@ class Redfish:
             counter = any(each.quantity == "energy" for each in found.series)
             devices.append(
                 DeviceFacts(
-                    device=found.device, name=found.name, scope=found.scope, counter=counter, averaged_s=averaged_s
+                    device=self._name(found), name=found.name, scope=found.scope, counter=counter, averaged_s=averaged_s
                 )
             )
         return tuple(devices), notes
@@ -180,6 +183,9 @@ class Redfish:
                 f"the variable {name} is not set", "the service's user and password are needed", "export it"
             )
         return os.environ[name] if name else ""
+
+    def _name(self, found: Found) -> str:
+        return f"{self._place}/{found.device.removeprefix('/')}"
 
     def _error(self, found: str, needed: str, fix: str) -> MeterError:
         return MeterError(f"meter {self._spec.name}", found, needed, fix)
@@ -210,7 +216,7 @@ class Redfish:
         if not why and value == 0 and series.quantity == "power" and found.scope in _NEVER_ZERO:
             why = "it shows 0 W"
         return Reading(
-            meter=self._spec.name, device=found.device, quantity=series.quantity, t_ns=(began + ended) // 2,
+            meter=self._spec.name, device=self._name(found), quantity=series.quantity, t_ns=(began + ended) // 2,
             spread_ns=(ended - began) // 2, value=None if why else value, why=why[:200],
         )  # fmt: skip
 

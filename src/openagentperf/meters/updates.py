@@ -22,7 +22,8 @@ class Updates:
         last = self._last.get(sensor)
         if last is not None and last[0] == stamp:
             return last[1]
-        if last is not None:  # after a slow answer the middle of the request may lie before the update that came earlier
+        if last is not None:
+            # After a slow answer the middle of the request may lie before the update that came earlier.
             t_ns = max(t_ns, last[1] + 1)
         self._last[sensor] = (stamp, t_ns)
         return t_ns

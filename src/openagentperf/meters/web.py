@@ -112,10 +112,15 @@ class Web:
 
 
 def public(url: str) -> str:
-    """The URL as it may stand in a result: without user, password and query."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    """The URL as it may stand in a result: without user, password and query. Of any text: messages about wrong URLs hold it too."""
+    scheme, _, rest = url.partition("://")
+    path = rest.partition("?")[0].partition("/")[2]
+    return f"{scheme}://{place(url)}/{path}" if path else f"{scheme}://{place(url)}"
+
+
+def place(url: str) -> str:
+    """Host, and port where it is not the usual one: what tells apart two servers whose devices have the same names."""
+    return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
 
 
 def _split(url: str) -> SplitResult:

@@ -135,7 +135,7 @@ def _inventory(meters: Sequence[MeterFacts], system: System) -> list[EnergyFault
         "rack": 0,
     }
     wanted, there = declared[first.boundary], _counted(meters)
-    if wanted and there != wanted:
+    if wanted and there is not None and there != wanted:
         what = "accelerators" if first.boundary == "accelerator" else "hosts"
         code: FaultCode = "missing_device" if there < wanted else "extra_device"
         why = f"devices read: {there}, {what} declared: {wanted}: read them all, or correct the [system] table"
@@ -161,16 +161,15 @@ def _unchecked(meters: Sequence[MeterFacts], system: System) -> Iterable[str]:
         yield f"no {what} are declared: whether the devices read ({there}) are all of the system is not known"
 
 
-def _counted(meters: Sequence[MeterFacts]) -> int:
-    """Accelerators or hosts among the devices: a CPU's memory is no device of its own, and packages that one meter reads are one host's."""
-    return len(
-        {
-            meter.name if device.scope == "package" and meter.boundary == "node" else device.device
-            for meter in meters
-            for device in meter.devices
-            if device.scope != "dram"
-        }
-    )
+_FEEDS = frozenset({"outlet", "mains", "pdu"})
+
+
+def _counted(meters: Sequence[MeterFacts]) -> int | None:
+    """Accelerators or hosts among the devices: a CPU's memory is no device of its own. None where outlets feed hosts: a host may have two."""
+    devices = [device for meter in meters for device in meter.devices if device.scope != "dram"]
+    if meters[0].boundary == "node" and any(device.scope in _FEEDS for device in devices):
+        return None
+    return len({device.device for device in devices})
 
 
 def _ordered(rows: list[WindowEnergy]) -> list[WindowEnergy]:

@@ -8,9 +8,9 @@ first; where both are there they must agree.
     integral   E = sum (t2 - t1) (p1 + p2) / 2 over updates at most max_gap apart, cut at the window's edges, times window / covered;
                a sensor that shows the mean of its last a seconds is late by a / 2: E + a / 2 (p(end) - p(start))
     edge       error of interpolating C inside one update of length d, a share f of it before the edge, mean power r in it, power in
-               lo .. hi: at most the larger of d min(f (hi - r), (1 - f)(r - lo)) and d min(f (r - lo), (1 - f)(hi - r)). lo and hi are
-               those of the device's own power polls in the window; without enough of them lo = 0 and hi has no bound, which leaves
-               d r max(f, 1 - f): updates alone do not show what happened inside one
+               lo .. hi: at most the larger of d min(f (hi - r), (1 - f)(r - lo)) and d min(f (r - lo), (1 - f)(hi - r)). The
+               narrower of: lowest and highest power poll of the device; mean power of its slowest and fastest update, where updates are
+               irregular (a load that repeats in step with regular ones has the same mean in each); 0 and no bound: d r max(f, 1 - f)
     agree      counter and integral differ by at most 5 %, or by what the integral itself is uncertain (score.sampling)
 """
 
@@ -34,6 +34,8 @@ MAX_EDGE_ERROR = 0.01
 MAX_DISAGREEMENT = 0.05
 MAX_WRAP_RATE = 2.0
 """The update in which a counter wraps may show so many times the power of the fastest other one."""
+IRREGULAR = 3.0
+"""Longest update / shortest: jittered polls of a counter that moves all the time lie anywhere up to two periods apart."""
 _BEYOND = 1e18
 """W, J or ns that no sensor and no clock shows."""
 MAX_AHEAD_NS: Ns = NS_PER_S // 2
@@ -234,23 +236,31 @@ class _Judge:
         return a, b, (b > a) & (np.diff(t) <= self._gap_ns)
 
     def _edge_error(self, t: Ints, steps: Floats, polled: Updates) -> float:
+        lengths_s = np.diff(t) / NS_PER_S
+        ranges_w = self._ranges_w(steps / lengths_s, lengths_s, (t[1:] > self._start) & (t[:-1] < self._end))
+        if polled.watts.size >= MIN_UPDATES:
+            ranges_w.append((self._device.averaged_s or 0.0, float(polled.watts.min()), float(polled.watts.max())))
         error = 0.0
         for edge in (self._start, self._end):
             right = int(np.searchsorted(t, edge))
-            if right == 0 or t[right] == edge:
-                continue
-            step_j, length_s = float(steps[right - 1]), int(t[right] - t[right - 1]) / NS_PER_S
-            before_s = (edge - int(t[right - 1])) / NS_PER_S
-            after_s = length_s - before_s
-            mean_w = step_j / length_s
-            low_w, high_w = 0.0, math.inf
-            # An average over longer than the update hides what happens inside it.
-            if polled.watts.size >= MIN_UPDATES and (self._device.averaged_s or 0.0) <= length_s:
-                low_w = min(float(polled.watts.min()), mean_w)
-                high_w = max(float(polled.watts.max()), mean_w)
-            above, below = high_w - mean_w, mean_w - low_w
-            error += max(min(before_s * above, after_s * below), min(before_s * below, after_s * above))
+            if right > 0 and t[right] != edge:
+                length_s = float(lengths_s[right - 1])
+                before_s = (edge - int(t[right - 1])) / NS_PER_S
+                mean_w = float(steps[right - 1]) / length_s
+                # An average over longer than the update hides what happens inside it.
+                known = [(low, high) for averaged_s, low, high in ranges_w if averaged_s <= length_s]
+                error += min(
+                    _open_j(before_s, length_s - before_s, mean_w, *between) for between in [(0.0, math.inf), *known]
+                )
         return error
+
+    @staticmethod
+    def _ranges_w(rates_w: Floats, lengths_s: Floats, inside: NDArray[np.bool_]) -> list[tuple[float, float, float]]:
+        """Slowest and fastest update of the window, where these are as irregular as the polls that see them."""
+        rates_w, lengths_s = rates_w[inside], lengths_s[inside]
+        if rates_w.size < MIN_UPDATES or lengths_s.max() < IRREGULAR * lengths_s.min():
+            return []
+        return [(0.0, float(rates_w.min()), float(rates_w.max()))]
 
     def _finish(self, faults: list[EnergyFault], t: Ints, joules: Floats, energy: float) -> _Found:
         a, b, near = self._stretches(t)
@@ -268,6 +278,12 @@ class _Judge:
             why = f"its readings cover {coverage:.1%} of the window (at least {MIN_COVERAGE:.0%})"
             faults.append(self.fault("coverage", f"{why}: the meter must run through all of it"))
         return _Found(faults, energy, coverage, gap_s, t, joules)
+
+
+def _open_j(before_s: float, after_s: float, mean_w: float, low_w: float, high_w: float) -> float:
+    """Furthest that the energy before an edge can lie from its share of an update of this mean power."""
+    above, below = max(0.0, high_w - mean_w), max(0.0, mean_w - low_w)
+    return max(min(before_s * above, after_s * below), min(before_s * below, after_s * above))
 
 
 def _faulty(faults: Sequence[EnergyFault], coverage: float, largest_gap_s: float) -> DeviceEnergy:

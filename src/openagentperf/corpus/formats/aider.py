@@ -21,6 +21,7 @@ from openagentperf.corpus.formats import aider_log, counts, languages
 from openagentperf.corpus.formats.head import Head
 from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.steps import Steps
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Skipped, Trajectory
 
@@ -48,20 +49,13 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
     """One trajectory a session with at least one answer. Raises CorpusError where there is none."""
     text = data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
     sessions = _chats(text, source) if _STARTED.search(text) else aider_log.sessions(text, source, FORMAT)
-    found = False
-    for where, trajectory in sessions:
-        if trajectory is None:
-            skipped.append(Skipped(where, "a session without an answer"))
-        else:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no session with an answer",
-            'sessions from "# aider chat started at" on, or prompts from "TO LLM" on, are needed',
-            "check that it is one of Aider's logs",
-        )
+    none = CorpusError(
+        source,
+        "holds no session with an answer",
+        'sessions from "# aider chat started at" on, or prompts from "TO LLM" on, are needed',
+        "check that it is one of Aider's logs",
+    )
+    yield from usable(sessions, skipped, "a session without an answer", none)
 
 
 def _chats(text: str, source: str) -> Iterator[tuple[str, Trajectory | None]]:

@@ -79,8 +79,14 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
             experiments.setdefault(name, []).append(request)
         else:
             skipped.append(Skipped(where, "a request without messages"))
+    if not experiments:
+        raise CorpusError(
+            source,
+            "holds no usable request",
+            "lines with `messages` and `ttft_ms` are needed",
+            "check that it is an agentic-swarm-bench capture",
+        )
     notes = readings.notes
-    found = False
     for name, requests in experiments.items():
         about = Trajectory(
             id=name or source,
@@ -92,16 +98,8 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
         )
         for request in requests:
             request.harness = about.harness or FORMAT
-        found = True
         yield from sessions(_ordered(requests), about, notes)
         notes = Counter()
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no usable request",
-            "lines with `messages` and `ttft_ms` are needed",
-            "check that it is an agentic-swarm-bench capture",
-        )
 
 
 def _ordered(requests: list[Request]) -> list[Request]:

@@ -25,13 +25,14 @@ from openagentperf.records.trajectory import Trajectory, Turn
 
 
 def sessions(asked: Sequence[Request], about: Trajectory, notes: Counter[str]) -> Iterator[Trajectory]:
-    """What ran before it, then the session, with all that `about` says of it and `notes`. The requests are in the order of their starts."""
+    """What ran before it, then the session, with all that `about` says of it and `notes`.
+
+    asked  at least one, in the order of their starts
+    """
     threads = Threads()
     places: dict[Thread, list[int]] = {}
     for place, request in enumerate(asked):
         places.setdefault(threads.add(request), []).append(place)
-    if not places:
-        return
     main, own = _own(places)
     ours = set(own)
     if own != places[main]:

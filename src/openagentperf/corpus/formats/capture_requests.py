@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import Raw
 
-from openagentperf.corpus.formats import anthropic, chat, responses
+from openagentperf.corpus.formats import anthropic, chat, counts, responses
 from openagentperf.corpus.formats.lines import BAD, decoded, why
 from openagentperf.corpus.formats.snapshots import Convert
+from openagentperf.corpus.formats.thread import Readings, Request, brings_results
+from openagentperf.corpus.formats.usage import Counts
 from openagentperf.records.capture import Dialect, Exchange, Row, Started
 from openagentperf.records.trajectory import Message, Skipped
-from openagentperf.units import Ns
 
 DECODER: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
 _CHAT = msgspec.json.Decoder(chat.ChatMessage)
@@ -22,67 +23,20 @@ _ROLE = msgspec.json.Decoder(responses.Item)
 _ARRAY = msgspec.json.Decoder(list[Raw])
 
 
-class Request:
-    """One exchange. `groups` are its messages in their dialect's JSON, `said` the same as ours, one entry a group."""
-
-    __slots__ = ("answer", "groups", "row", "run", "said", "tools", "where")
-
-    def __init__(
-        self,
-        run: int,
-        row: Exchange,
-        where: str,
-        groups: list[bytes],
-        said: list[tuple[Message, ...]],
-        tools: tuple[bytes, ...],
-        answer: Message | None,
-    ) -> None:
-        self.run = run
-        """Clocks and labels of two runs have nothing to do with each other."""
-        self.row = row
-        self.where = where
-        self.groups = groups
-        self.said = said
-        self.tools = tools
-        self.answer = answer
-        """As it would be sent back; None where nothing usable came."""
-
-    @property
-    def answered(self) -> bool:
-        return 200 <= self.row.status < 300 and self.answer is not None
-
-    @property
-    def arrived_ns(self) -> Ns:
-        return self.row.arrived_ns
-
-    @property
-    def calls(self) -> frozenset[str]:
-        """Ids of the tool calls in its answer."""
-        return frozenset(call.id for call in self.answer.tool_calls) if self.answer is not None else frozenset()
-
-    @property
-    def brings_results(self) -> bool:
-        """Whether tool results stand behind its last answer."""
-        for messages in reversed(self.said):
-            for message in reversed(messages):
-                if message.role == "assistant":
-                    return False
-                if message.role == "tool":
-                    return True
-        return False
-
-
 class Requests:
     """Reads a log. Messages that many requests share are read once, and are one object."""
 
     def __init__(self, data: bytes, source: str, skipped: list[Skipped]) -> None:
         self._data, self._source, self._skipped = data, source, skipped
-        self.notes: Counter[str] = Counter()
-        self._read: dict[tuple[Dialect, bytes], tuple[Message, ...]] = {}
-        self._same: dict[tuple[Message, ...], tuple[Message, ...]] = {}
+        self._readings = Readings()
+        self._tools: dict[tuple[Dialect, tuple[bytes, ...]], tuple[str, ...]] = {}
 
-    def __iter__(self) -> Iterator[Request]:
-        """In the order of the log. A line that cannot be used becomes a row of `skipped`."""
+    @property
+    def notes(self) -> Counter[str]:
+        return self._readings.notes
+
+    def __iter__(self) -> Iterator[tuple[Request, bool]]:
+        """In the order of the log, each with whether it was answered. A line that cannot be used becomes a row of `skipped`."""
         run = last = 0
         own: dict[int, list[bytes]] = {}
         tools: dict[int, tuple[bytes, ...]] = {}
@@ -104,34 +58,41 @@ class Requests:
             if row.previous in by_answer:
                 items = _behind(*by_answer[row.previous], items)
             try:
-                request = self._request(run, row, where, items, tools[row.number])
+                request = self._request(f"run {run}", row, items, tools[row.number])
                 if row.answer_id and row.answer != NONE and row.dialect == "responses":
                     by_answer[row.answer_id] = (items, [bytes(raw) for raw in _ARRAY.decode(row.answer)])
             except BAD as error:
                 self._skipped.append(Skipped(where, why(error)))
                 continue
-            if request.groups:
-                yield request
+            if request.messages:
+                yield request, 200 <= row.status < 300 and request.answer is not None
             else:
                 self._skipped.append(Skipped(where, row.error or "a request without messages"))
 
-    def _request(self, run: int, row: Exchange, where: str, items: list[bytes], tools: tuple[bytes, ...]) -> Request:
+    def _request(self, scope: str, row: Exchange, items: list[bytes], tools: tuple[bytes, ...]) -> Request:
         groups = responses.grouped(items) if row.dialect == "responses" else items
-        said = [self._messages(row.dialect, group) for group in groups]
+        messages = self._readings.of(_CONVERT[row.dialect], groups)
         answer = None if row.answer == NONE else _answer(row.dialect, bytes(row.answer))
-        return Request(run, row, where, groups, said, tools, answer)
-
-    def _messages(self, dialect: Dialect, group: bytes) -> tuple[Message, ...]:
-        known = self._read.get((dialect, group))
-        if known is None:
-            read = tuple(CONVERT[dialect](group, self.notes))
-            known = self._read[dialect, group] = self._same.setdefault(read, read)
-        return known
-
-
-def tool_texts(dialect: Dialect, tools: Sequence[bytes], notes: Counter[str]) -> tuple[str, ...]:
-    """Tool definitions of any dialect as JSON texts of the chat dialect."""
-    return _TOOLS[dialect](map(Raw, tools), notes)
+        if (row.dialect, tools) not in self._tools:
+            self._tools[row.dialect, tools] = _TOOLS[row.dialect](map(Raw, tools), self.notes)
+        return Request(
+            messages=messages,
+            answer=answer,
+            counted=Counts(
+                counts.tokens(row.input_tokens), counts.tokens(row.output_tokens), counts.tokens(row.cached_tokens)
+            ),
+            tools=self._tools[row.dialect, tools],
+            began=row.arrived_ns,
+            ended=row.answered_ns,
+            calls=answer is not None and bool(answer.tool_calls),
+            returns=brings_results(messages),
+            broken=bool(row.ending),
+            scope=scope,
+            session=row.session,
+            model=row.model,
+            agent=row.agent,
+            name=f"{row.session or 'session'}-{row.at}-{row.number}",
+        )
 
 
 def _behind(before: list[bytes], answer: list[bytes], items: list[bytes]) -> list[bytes]:
@@ -146,7 +107,7 @@ def _opens_with_system(items: list[bytes]) -> int:
 
 def _answer(dialect: Dialect, text: bytes) -> Message | None:
     """The answer as one message; None where it says nothing."""
-    found = responses.convert(text, Counter()) if dialect == "responses" else CONVERT[dialect](text, Counter())
+    found = responses.convert(text, Counter()) if dialect == "responses" else _CONVERT[dialect](text, Counter())
     answer = next((message for message in found if message.role == "assistant"), None)
     return answer if answer is not None and (answer.content or answer.reasoning or answer.tool_calls) else None
 
@@ -155,7 +116,7 @@ def _chat(text: bytes, notes: Counter[str]) -> list[Message]:
     return [chat.to_message(_CHAT.decode(text), notes)]
 
 
-CONVERT: dict[Dialect, Convert] = {"chat": _chat, "messages": anthropic.to_messages, "responses": responses.convert}
+_CONVERT: dict[Dialect, Convert] = {"chat": _chat, "messages": anthropic.to_messages, "responses": responses.convert}
 _TOOLS: dict[Dialect, Callable[..., tuple[str, ...]]] = {
     "chat": chat.tool_texts,
     "messages": anthropic.tool_texts,

@@ -23,6 +23,7 @@ from openagentperf.corpus.formats.head import Head, Keys, text_of
 from openagentperf.corpus.formats.lines import BAD, decoded, why
 from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.steps import Steps
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.corpus.tokens import estimate_answer, estimate_message
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Skipped, Trajectory
@@ -70,19 +71,14 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
             thread.take(event)
         except BAD as error:
             skipped.append(Skipped(f"{source}:{number}", why(error)))
-    found = False
-    for thread in threads.values():
-        trajectory = thread.trajectory(source)
-        if trajectory is not None:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no answered request",
-            "events of what the model wrote are needed",
-            "check that it is the output of `codex exec --json`",
-        )
+    read = ((source, thread.trajectory(source)) for thread in threads.values())
+    none = CorpusError(
+        source,
+        "holds no answered request",
+        "events of what the model wrote are needed",
+        "check that it is the output of `codex exec --json`",
+    )
+    yield from usable(read, skipped, "a session without an answer", none)
 
 
 class _Thread:

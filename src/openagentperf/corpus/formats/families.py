@@ -8,7 +8,7 @@ taken, then one that waited for it, then the one that began first. Which of them
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,6 @@ from openagentperf.records.trajectory import Message
 
 TELLING = 20
 """Characters from which a text that stands in two places is no coincidence ("Continue." and "main.py" are)."""
-ANEW = "histories begun anew under the same session id taken as compactions"
 _ARGUMENTS = msgspec.json.Decoder(dict[str, object])
 
 
@@ -31,7 +30,7 @@ class Spawn(NamedTuple):
     """The turn whose answer started it."""
     told: bool
     """Whether that answer holds what it was given."""
-    kind: str = "subagent"
+    kind: Literal["subagent", "summary"] = "subagent"
 
 
 class Family:
@@ -54,7 +53,6 @@ class Family:
         for thread in further:
             at[thread] = len(main.asked)
             main.join(thread, "compaction")
-            main.note(ANEW)
         nodes = [node_of(main, name)]
         of = dict.fromkeys(self.mains, nodes[0])
         for thread, spawn in self.spawned:

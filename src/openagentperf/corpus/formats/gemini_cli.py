@@ -22,6 +22,7 @@ from openagentperf.corpus.formats.head import Head, Keys, first_of, text_of
 from openagentperf.corpus.formats.lines import BAD, why
 from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.steps import Steps
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Skipped, Trajectory
 from openagentperf.units import NS_PER_MS, Ns
@@ -92,19 +93,14 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
             session.take(line, where, skipped)
         except BAD as error:
             skipped.append(Skipped(where, why(error)))
-    found = False
-    for session in sessions.values():
-        trajectory = session.trajectory(source)
-        if trajectory is not None:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no answered request",
-            "messages of type `gemini` are needed",
-            "check that it is a Gemini CLI session file",
-        )
+    read = ((source, session.trajectory(source)) for session in sessions.values())
+    none = CorpusError(
+        source,
+        "holds no answered request",
+        "messages of type `gemini` are needed",
+        "check that it is a Gemini CLI session file",
+    )
+    yield from usable(read, skipped, "a session without an answer", none)
 
 
 class _Session:

@@ -62,18 +62,16 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
             continue
         stamp = line.timestamp if isinstance(line.timestamp, int) and not isinstance(line.timestamp, bool) else 0
         recorded.setdefault(name, []).append((stamp * NS_PER_US, line))
-    found = False
-    for name, lines in recorded.items():
-        lines.sort(key=lambda row: row[0])  # a trace may be written in the order in which answers ended
-        found = True
-        yield from _trajectories(name or source, lines, source)
-    if not found:
+    if not recorded:
         raise CorpusError(
             source,
             "holds no usable request",
             "lines with `input` and `output` texts are needed",
             "check that it is an LMCache agent trace",
         )
+    for name, lines in recorded.items():
+        lines.sort(key=lambda row: row[0])  # a trace may be written in the order in which answers ended
+        yield from _trajectories(name or source, lines, source)
 
 
 def _trajectories(name: str, lines: list[tuple[Ns, Line]], source: str) -> Iterator[Trajectory]:

@@ -42,6 +42,13 @@ class Mender:
         self._calls = 0
         self._user_seen = False
 
+    def copy(self) -> Mender:
+        """One that goes on from here by itself, its notes too."""
+        other = Mender(self.notes.copy())
+        other._open, other._held = self._open.copy(), self._held.copy()
+        other._calls, other._user_seen = self._calls, self._user_seen
+        return other
+
     def take(self, messages: Iterable[Message]) -> list[Message]:
         """The messages to be sent for these recorded ones."""
         out: list[Message] = []

@@ -27,6 +27,7 @@ from openagentperf.corpus.formats.head import Head, Keys, object_of, text_of
 from openagentperf.corpus.formats.lines import BAD, why
 from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.steps import Steps
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Skipped, Trajectory
 from openagentperf.units import Ns
@@ -105,21 +106,16 @@ def _is_session(record: Keys) -> bool:
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
     """One trajectory a session with at least one answer. Raises CorpusError where there is none."""
-    found = False
-    for where, session in _sessions(data, source, skipped):
-        trajectory = _trajectory(session, where, source, skipped)
-        if trajectory is None:
-            skipped.append(Skipped(where, "a session without an answer"))
-        else:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no session with an answer",
-            'a list `messages` with one of role "assistant" is needed',
-            "check that it is a mini-swe-agent trajectory",
-        )
+    read = (
+        (where, _trajectory(session, where, source, skipped)) for where, session in _sessions(data, source, skipped)
+    )
+    none = CorpusError(
+        source,
+        "holds no session with an answer",
+        'a list `messages` with one of role "assistant" is needed',
+        "check that it is a mini-swe-agent trajectory",
+    )
+    yield from usable(read, skipped, "a session without an answer", none)
 
 
 def _sessions(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[tuple[str, Session]]:

@@ -18,6 +18,7 @@ from openagentperf.corpus.formats.documents import documents
 from openagentperf.corpus.formats.head import Head, Keys, first_of
 from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.steps import Steps
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Message, Role, Skipped, Trajectory
 
@@ -52,21 +53,14 @@ def _is_row(record: Keys) -> bool:
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
     """One trajectory a row with at least one answer. Raises CorpusError where there is none."""
-    found = False
-    for where, row in documents(data, source, skipped, _ROW):
-        trajectory = _trajectory(row, where, source)
-        if trajectory is None:
-            skipped.append(Skipped(where, "a row without an answer"))
-        else:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no row with an answer",
-            'a `trajectory` with messages of role "ai" is needed',
-            "check that it is made of rows of nebius/SWE-agent-trajectories",
-        )
+    read = ((where, _trajectory(row, where, source)) for where, row in documents(data, source, skipped, _ROW))
+    none = CorpusError(
+        source,
+        "holds no row with an answer",
+        'a `trajectory` with messages of role "ai" is needed',
+        "check that it is made of rows of nebius/SWE-agent-trajectories",
+    )
+    yield from usable(read, skipped, "a row without an answer", none)
 
 
 def _trajectory(row: Row, where: str, source: str) -> Trajectory | None:

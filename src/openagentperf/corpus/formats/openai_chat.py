@@ -19,6 +19,7 @@ from openagentperf.corpus.formats.head import Head, Keys
 from openagentperf.corpus.formats.lines import BAD, decoded, why
 from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.steps import Steps
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Skipped, Trajectory
 
@@ -70,25 +71,23 @@ def _is_messages(items: list[Raw]) -> bool:
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
     """One trajectory a conversation with at least one answer. Raises CorpusError where there is none."""
-    found = False
+    none = CorpusError(
+        source,
+        "holds no conversation with an answer",
+        'objects with `messages`, one of role "assistant", are needed',
+        "check that it is an OpenAI chat recording",
+    )
+    yield from usable(_read(data, source, skipped), skipped, "a conversation without an answer", none)
+
+
+def _read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[tuple[str, Trajectory | None]]:
     for where, conversation in _conversations(data, source, skipped):
         try:
             trajectory = _trajectory(conversation, where, source)
         except BAD as error:
             skipped.append(Skipped(where, why(error)))
-            continue
-        if trajectory is None:
-            skipped.append(Skipped(where, "a conversation without an answer"))
         else:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no conversation with an answer",
-            'objects with `messages`, one of role "assistant", are needed',
-            "check that it is an OpenAI chat recording",
-        )
+            yield where, trajectory
 
 
 def _conversations(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[tuple[str, Conversation]]:

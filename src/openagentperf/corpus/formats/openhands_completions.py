@@ -166,7 +166,9 @@ class _Sessions:
         return self.threads.idle(request.ended) if self.used % _EVERY == 0 and request.ended is not None else []
 
     def trajectory(self, family: Family, name: str, source: str) -> Trajectory:
-        return grown(family.nodes()[0], Trajectory(id=name, turns=(), format=FORMAT, source=source, harness="openhands"))
+        return grown(
+            family.nodes()[0], Trajectory(id=name, turns=(), format=FORMAT, source=source, harness="openhands")
+        )
 
     def _request(self, record: Completion, notes: Counter[str]) -> Request:
         response = record.response or _Response()
@@ -216,7 +218,7 @@ def _sent(message: Message) -> Message:
 
 
 def _returns(messages: Sequence[Message]) -> bool:
-    """Whether tools ran before the request. A user's word beside a result is a person's: the tool that says that all is done has one too."""
+    """Whether tools ran before the request. A user's word beside a result is a person's: the call that says that all is done has one."""
     last = answer_in(reversed(messages))
     return brings_results(messages, alone=True) or (last is not None and _FUNCTION in last.content)
 

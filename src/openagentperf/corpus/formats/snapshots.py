@@ -31,7 +31,10 @@ class Snapshots:
         self._turns: list[Turn] = []
         self._raw: list[bytes | Message] = []
         self._recorded: list[list[Message]] = []
+        self._taken: list[Message] = []
+        """As mended, without what settles a request that ends with open calls."""
         self._sent: list[Message] = []
+        self._mender = Mender(Counter())
         self._converted: Counter[str] = Counter()
         self._mended: Counter[str] = Counter()
 
@@ -119,21 +122,25 @@ class Snapshots:
         self._converted += other._converted
         self._mended += other._mended
         self._raw, self._recorded, self._sent = other._raw, other._recorded, other._sent
+        self._mender, self._taken = other._mender, other._taken
 
     def _advance(self, raw: list[bytes | Message]) -> tuple[int, list[Message]]:
         """How many sent messages of the last request stay as they are, and what this request adds to those."""
         same = common(self._raw, raw)
         notes: Counter[str] = Counter()
-        recorded = self._recorded[:same]
-        recorded += [[item] if isinstance(item, Message) else self._convert(item, notes) for item in raw[same:]]
-        mended: Counter[str] = Counter()
-        mender = Mender(mended)
-        sent = mender.take(message for group in recorded for message in group)
-        sent += mender.settle()
-        keep = common(self._sent, sent)
+        new = [[item] if isinstance(item, Message) else self._convert(item, notes) for item in raw[same:]]
+        self._recorded[same:] = new
+        if same < len(self._raw):
+            self._mender, self._taken, new = Mender(Counter()), [], self._recorded
+        # What only adds to the request before is mended from where that one ended: a session must not cost the square of its length.
+        taken = len(self._taken)
+        self._taken += self._mender.take(message for group in new for message in group)
+        mender = self._mender.copy()
+        sent = self._taken + mender.settle()
+        keep = taken + common(self._sent[taken:], sent[taken:])
         self._converted += notes
-        self._mended |= mended
-        self._raw, self._recorded, self._sent = raw, recorded, sent
+        self._mended |= mender.notes
+        self._raw, self._sent = raw, sent
         return keep, sent[keep:]
 
 

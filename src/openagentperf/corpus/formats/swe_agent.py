@@ -27,6 +27,7 @@ from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.snapshots import Snapshots
 from openagentperf.corpus.formats.steps import Steps
 from openagentperf.corpus.formats.swe_history import Item
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.corpus.tokens import estimate_answer
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Branch, Message, Skipped, Trajectory, Turn
@@ -80,22 +81,18 @@ def _is_session(record: Keys) -> bool:
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
     """One trajectory a session with at least one answer. Raises CorpusError where there is none."""
-    found = False
-    for where, session in documents(data, source, skipped, _SESSION):
-        for name, attempt in _attempts(session, where, skipped):
-            trajectory = _trajectory(attempt, name, source, skipped)
-            if trajectory is None:
-                skipped.append(Skipped(name, "a session without an answer"))
-            else:
-                found = True
-                yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no session with an answer",
-            'a `history` with messages of role "assistant" is needed',
-            "check that it is a SWE-agent trajectory",
-        )
+    read = (
+        (name, _trajectory(attempt, name, source, skipped))
+        for where, session in documents(data, source, skipped, _SESSION)
+        for name, attempt in _attempts(session, where, skipped)
+    )
+    none = CorpusError(
+        source,
+        "holds no session with an answer",
+        'a `history` with messages of role "assistant" is needed',
+        "check that it is a SWE-agent trajectory",
+    )
+    yield from usable(read, skipped, "a session without an answer", none)
 
 
 def _attempts(session: Session, where: str, skipped: list[Skipped]) -> Iterator[tuple[str, Session]]:

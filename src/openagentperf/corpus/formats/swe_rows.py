@@ -25,6 +25,7 @@ from openagentperf.corpus.formats.head import Head, Keys, first_of, object_of, t
 from openagentperf.corpus.formats.lines import BAD, why
 from openagentperf.corpus.formats.mend import sentences
 from openagentperf.corpus.formats.steps import Steps
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Skipped, Trajectory
 
@@ -82,25 +83,23 @@ def _first_in(text: str) -> Keys | None:
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
     """One trajectory a row with at least one answer. Raises CorpusError where there is none."""
-    found = False
+    none = CorpusError(
+        source,
+        "holds no row with an answer",
+        '`messages` or `trajectory` with messages of role "assistant" are needed',
+        "check that it is a set of software-engineering trajectories",
+    )
+    yield from usable(_read(data, source, skipped), skipped, "a row without an answer", none)
+
+
+def _read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[tuple[str, Trajectory | None]]:
     for where, row in documents(data, source, skipped, _ROW):
         try:
             trajectory = _trajectory(row, where, source)
         except BAD as error:
             skipped.append(Skipped(where, why(error)))
-            continue
-        if trajectory is None:
-            skipped.append(Skipped(where, "a row without an answer"))
         else:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no row with an answer",
-            '`messages` or `trajectory` with messages of role "assistant" are needed',
-            "check that it is a set of software-engineering trajectories",
-        )
+            yield where, trajectory
 
 
 def _trajectory(row: Row, where: str, source: str) -> Trajectory | None:

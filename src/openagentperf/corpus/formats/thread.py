@@ -21,6 +21,8 @@ from openagentperf.units import Ns
 
 _TOOLS = "requests that offered other tools than the first: the first set is used"
 _KEPT = "answers that were cut off kept as far as they came"
+_AGAIN = "answers that were cut off and asked for again left out"
+_ANEW = "histories begun anew in the same session taken as compactions"
 
 
 class Request(Struct, kw_only=True, eq=False):
@@ -57,17 +59,18 @@ class Readings:
 
     def __init__(self) -> None:
         self.notes: Counter[str] = Counter()
-        self._read: dict[tuple[Convert, bytes], tuple[Message, ...]] = {}
+        self._read: dict[Convert, dict[bytes, tuple[Message, ...]]] = {}
         self._same: dict[tuple[Message, ...], tuple[Message, ...]] = {}
 
     def of(self, convert: Convert, texts: Sequence[bytes]) -> tuple[Message, ...]:
         """The messages behind `texts`. Raises one of `lines.BAD`."""
         messages: list[Message] = []
+        seen = self._read.setdefault(convert, {})
         for text in texts:
-            known = self._read.get((convert, text))
+            known = seen.get(text)
             if known is None:
                 read = tuple(convert(text, self.notes))
-                known = self._read[convert, text] = self._same.setdefault(read, read)
+                known = seen[text] = self._same.setdefault(read, read)
             messages += known
         return tuple(messages)
 
@@ -135,6 +138,7 @@ class Thread:
             self._snapshots.offer(request.tools)
         self._notes[_TOOLS] += request.tools != self.tools
         self._notes[_KEPT] += request.broken
+        self._notes[_ANEW] += cut == "compaction"
         if request.answer is not None:
             self._tally(request.answer)
         self._snapshots.add(
@@ -153,6 +157,7 @@ class Thread:
         """The last request was sent once more, its answer having been cut off: this answer stands for it."""
         sent = self.asked[-1].sent
         self._notes[_KEPT] -= self.last.broken
+        self._notes[_AGAIN] += 1
         self.add(msgspec.structs.replace(request, returns=False))
         self._snapshots.fold()
         self.asked[-2:] = [Asked(request.ended, sent=sent)]
@@ -160,6 +165,7 @@ class Thread:
     def join(self, other: Thread, cut: Literal["compaction", "undeclared"] = "undeclared") -> None:
         """What `other` asked comes next; the caller knows that nothing else does."""
         self._go_on(other.first)
+        self._notes[_ANEW] += cut == "compaction"
         self._snapshots.join(other._snapshots, cut)
         self.tools = self.tools or other.tools
         self.asked += other.asked

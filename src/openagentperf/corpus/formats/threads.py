@@ -9,11 +9,11 @@ In this order, with the latest thread first among equals:
        without a name: another run of the same task.)
     3. They begin with those of a thread's last request.
     4. They hold a thread's last answer, told by the ids of its calls: what stands before it was rewritten.
-    5. More than half of the messages of a thread's last request stand in front, an answer among them: the rest was rewritten.
+    5. Half of the messages of a thread's last request stand in front, an answer among them: the rest was rewritten.
     6. A long answer of the thread itself, or one that another thread got while it waited, stands in front as the user's words: a summary.
 
-4 and 5 are undeclared cuts, or compactions where 6 holds too. A thread that still waits for its answer is out, and so is one of another session's name. A request whose
-task stands in the arguments of a thread's open calls opens a thread, before 6 is asked.
+4 and 5 are undeclared cuts, or compactions where 6 holds too. A thread that still waits for its answer is out, and so is one with another
+session's name. A request whose task stands in the arguments of a thread's open calls opens a thread, before 6 is asked.
 
 Messages are looked up by a chain of hashes over the message list, so that a request costs its own length, however many threads there are.
 Two lists with one hash (2^-64) would be linked, and marked as a rewrite.
@@ -26,7 +26,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from openagentperf.corpus.formats.families import TELLING, Family, Spawn, families, prompts, texts_of, was_told
 from openagentperf.corpus.formats.snapshots import common
-from openagentperf.corpus.formats.thread import Fills, Request, Thread, answer_in
+from openagentperf.corpus.formats.thread import Fills, Request, Thread
 from openagentperf.records.trajectory import Message, ToolCall
 from openagentperf.units import NS_PER_S, Ns
 
@@ -66,7 +66,10 @@ class Threads:
         if thread is None:
             thread = self._carried(request) or self._half_kept(request, path)
             spawns = self._spawns(request) if thread is None else []
-            if not any(spawn.told for spawn in spawns) and (found := self._summed_up(request, path, thread)) is not None:
+            if (
+                not any(spawn.told for spawn in spawns)
+                and (found := self._summed_up(request, path, thread)) is not None
+            ):
                 thread, compacted = found, True
             if thread is None:
                 thread = Thread(self.fills)
@@ -127,8 +130,10 @@ class Threads:
     def _carried(self, request: Request) -> Thread | None:
         for message in reversed(request.messages):
             for call in message.tool_calls:
-                for thread in self._like(request, "call", request.scope, call.id, call.name):
-                    return thread
+                found = list(self._like(request, "call", request.scope, call.id, call.name))
+                same = [thread for thread in found if call in _calls(thread.last)]
+                if same or len(found) == 1:  # an id that several answers have tells nothing
+                    return (same or found)[0]
         return None
 
     def _half_kept(self, request: Request, path: Sequence[int]) -> Thread | None:
@@ -211,9 +216,10 @@ def _keys(thread: Thread, path: Sequence[int]) -> list[Hashable]:
     """What a thread is known by, its last request having these hashes."""
     last = thread.last
     known: list[tuple[Hashable, ...]] = [_system(last, path), ("sent", path[-1])]
-    half = len(path) // 2
-    if answer_in(last.messages[: half + 1]) is not None:  # the same prompts alone are two runs of one task
-        known.append(("half", path[half]))
+    # The same prompts alone are two runs of one task: an answer must be kept, too.
+    answer = next((place for place, message in enumerate(last.messages) if message.role == "assistant"), None)
+    if answer is not None:
+        known.append(("half", path[max(answer, (len(path) - 1) // 2)]))
     if last.answer is not None:
         known.append(("answered", path[-1], _said(last.answer)))
         known += [("call", last.scope, call.id, call.name) for call in last.answer.tool_calls if call.id]

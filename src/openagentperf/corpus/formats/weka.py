@@ -24,6 +24,7 @@ from openagentperf.corpus.formats.hashed import Layout
 from openagentperf.corpus.formats.head import Head, Keys
 from openagentperf.corpus.formats.lines import BAD, decoded
 from openagentperf.corpus.formats.mend import sentences
+from openagentperf.corpus.formats.usable import usable
 from openagentperf.corpus.formats.weka_lines import Line, session
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Branch, Skipped, Trajectory, Turn
@@ -59,34 +60,28 @@ def _is_trace(record: Keys) -> bool:
 
 def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
     """One trajectory a trace; a file may hold several, one a line. Raises CorpusError where no trace has a usable request."""
-    found = False
-    for where, trace in _traces(data, source, skipped):
-        if not LEAST_BLOCK <= trace.block_size <= MOST_BLOCK:
-            skipped.append(
-                Skipped(where, f"blocks of {trace.block_size} tokens: {LEAST_BLOCK} to {MOST_BLOCK} are known")
-            )
-            continue
-        trajectory = _trajectory(trace, where, source, skipped)
-        if trajectory is None:
-            skipped.append(Skipped(where, "a trace without a usable request"))
-        else:
-            found = True
-            yield trajectory
-    if not found:
-        raise CorpusError(
-            source,
-            "holds no trace with a usable request",
-            "`requests` with `in`, `out` and `hash_ids`, and a `block_size`, are needed",
-            "check that it is a kv-cache-tester trace",
-        )
+    read = ((where, _trajectory(trace, where, source, skipped)) for where, trace in _traces(data, source, skipped))
+    none = CorpusError(
+        source,
+        "holds no trace with a usable request",
+        "`requests` with `in`, `out` and `hash_ids`, and a `block_size`, are needed",
+        "check that it is a kv-cache-tester trace",
+    )
+    yield from usable(read, skipped, "a trace without a usable request", none)
 
 
 def _traces(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[tuple[str, Trace]]:
+    """Each trace whose blocks are of a known size, and where it stands."""
     try:
-        yield source, _TRACE.decode(data.removeprefix(b"\xef\xbb\xbf"))
+        found = iter([(source, _TRACE.decode(data.removeprefix(b"\xef\xbb\xbf")))])
     except BAD:
-        for number, trace in decoded(data, source, skipped, _TRACE):
-            yield f"{source}:{number}", trace
+        found = ((f"{source}:{number}", trace) for number, trace in decoded(data, source, skipped, _TRACE))
+    for where, trace in found:
+        if LEAST_BLOCK <= trace.block_size <= MOST_BLOCK:
+            yield where, trace
+        else:
+            sizes = f"{LEAST_BLOCK} to {MOST_BLOCK} are known"
+            skipped.append(Skipped(where, f"blocks of {trace.block_size} tokens: {sizes}"))
 
 
 def _trajectory(trace: Trace, where: str, source: str, skipped: list[Skipped]) -> Trajectory | None:
