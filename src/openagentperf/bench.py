@@ -270,6 +270,7 @@ class _Search:
         self._standings: tuple[Standing, ...] = ()
         self._facts = verify.read_run_facts(folder)
         self._meters = verify.read_meters(folder, plan.system)
+        self._warned: set[str] = set()
 
     def go(self) -> None:
         plan = self._plan
@@ -315,7 +316,16 @@ class _Search:
                 rundir.append_line(ledger, line)
             raise
         rundir.append_line(ledger, LedgerLine(event="judged", judged=judged, **about))  # type: ignore[arg-type]
+        self._warn_of_power(judged)
         return judged
+
+    def _warn_of_power(self, judged: Judged) -> None:
+        """Once a boundary: hours later there would be agents and no agents per megawatt."""
+        for row in judged.energy:
+            if row.faults and row.boundary not in self._warned:
+                self._warned.add(row.boundary)
+                warning = f"power ({row.boundary}, {row.basis}): {row.faults[0].why}"
+                self._observe(Progress(stage="judge", warning=warning))
 
     def _quota(self, step: Step) -> Quota:
         rigor = self._plan.rigor

@@ -146,6 +146,7 @@ def _trajectory(name: str, source: str, requests: list[tuple[str, Line]], skippe
         tools=tools,
         format=FORMAT,
         source=source,
+        task=first.task_id or "",
         language=languages.main_language(tally),
         harness=_harness(first.source),
         notes=sentences(notes + snapshots.notes),

@@ -70,6 +70,8 @@ class Entry(ChatMessage, kw_only=True):
 class Session(Struct):
     messages: list[Raw]
     info: object = None
+    instance_id: object = None
+    """Written by its runs over SWE-bench."""
 
 
 class Choice(Struct):
@@ -173,6 +175,7 @@ def _trajectory(session: Session, where: str, source: str, skipped: list[Skipped
         turns=steps.turns,
         format=FORMAT,
         source=source,
+        task=session.instance_id if isinstance(session.instance_id, str) else "",
         language=languages.main_language(tally),
         harness=harness,
         model=_at(session.info, "config", "model", "model_name"),
