@@ -46,7 +46,7 @@ def test_the_example_becomes_one_session_of_two_turns() -> None:
     (session,) = agentperf_local.read(data, "13b.jsonl", skipped)
     first, second = session.turns
     assert skipped == []
-    assert (session.id, session.harness, len(session.tools)) == ("demo-1", "demo", 1)
+    assert (session.id, session.task, session.harness, len(session.tools)) == ("demo-1", "demo-1", "demo", 1)
     assert json.loads(session.tools[0])["function"]["name"] == "bash"
     assert first.appended == (Message("system", "You are an agent."), Message("user", "Fix bug"))
     assert (first.input_tokens, first.output_tokens, first.counted) == (150, 20, "recorded")

@@ -133,6 +133,14 @@ def test_responses_objects_stand_in_place_of_messages() -> None:
     assert second.appended[1] == Message("tool", "ok", tool_call_id="c1")
 
 
+@pytest.mark.parametrize(
+    ("named", "want"), [({"instance_id": "org__repo-1"}, "org__repo-1"), ({"instance_id": 7}, ""), ({}, "")]
+)
+def test_a_run_over_a_benchmark_names_the_task(named: dict[str, object], want: str) -> None:
+    (session,) = read(session_of(SYSTEM, TASK, said("one")) | named)
+    assert session.task == want
+
+
 def test_the_last_message_is_never_sent() -> None:
     (session,) = read(session_of(SYSTEM, TASK, said("one"), EXIT, said("never")))
     assert contents(session)[-1] == ["Be brief.", "Fix it", "one"]

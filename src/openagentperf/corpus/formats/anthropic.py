@@ -11,7 +11,7 @@ Blocks that text cannot hold (images, documents) become a placeholder, and are c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Raw, Struct
@@ -54,8 +54,11 @@ def to_messages(text: bytes, notes: Counter[str]) -> list[Message]:
     if role is None:
         notes[f"messages of role `{recorded.role[:40]}` taken as user messages"] += 1
         role = "user"
-    if role == "assistant":
-        return [_answer(blocks, notes)]
+    return [answer(blocks, notes)] if role == "assistant" else heard(blocks, notes, role)
+
+
+def heard(blocks: Iterable[Block], notes: Counter[str], role: Role = "user") -> list[Message]:
+    """What is no answer: the tool results, each a message, and the text as one message after them."""
     out: list[Message] = []
     rest: list[Block] = []
     for block in blocks:
@@ -92,7 +95,8 @@ def tool_texts(tools: Iterable[Raw], notes: Counter[str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _answer(blocks: Sequence[Block], notes: Counter[str]) -> Message:
+def answer(blocks: Iterable[Block], notes: Counter[str]) -> Message:
+    """The blocks of one response as one message. Raises one of `lines.BAD` where a call's input is no UTF-8."""
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []

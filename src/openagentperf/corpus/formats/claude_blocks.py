@@ -9,17 +9,15 @@ from operator import itemgetter
 import msgspec
 from msgspec import Struct
 
-from openagentperf.corpus.formats import counts
+from openagentperf.corpus.formats import anthropic, counts
 from openagentperf.corpus.formats.claude_lines import Block, Node, Usage
 from openagentperf.corpus.formats.languages import main_language, tally_path, tally_text
 from openagentperf.corpus.formats.lines import BAD
-from openagentperf.corpus.formats.mend import call_of
 from openagentperf.corpus.tokens import estimate
-from openagentperf.records.trajectory import Message, ToolCall
+from openagentperf.records.trajectory import Message
 from openagentperf.units import Ns
 
 _EDITS = frozenset({"Edit", "MultiEdit", "NotebookEdit", "Write"})
-_RESULT = msgspec.json.Decoder(str | list[Block] | None)
 
 
 class Answer(Struct):
@@ -56,33 +54,26 @@ def answers(chain: Sequence[Node], notes: Counter[str]) -> dict[str, Answer]:
 
 
 def _answer(parts: Sequence[Node], notes: Counter[str]) -> Answer:
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
+    blocks: list[Block] = []
     stamps: dict[str, str | None] = {}
     for node in parts:
         for block in node.blocks:
-            if block.type == "text":
-                texts.append(block.text or "")
-            elif block.type == "thinking":
-                thoughts.append(block.thinking or "")
-            elif block.type == "tool_use":
+            if block.type == "tool_use":
                 if block.id and block.id in stamps:
                     continue  # the same call again: a line that was written twice
                 stamps[block.id or ""] = node.stamp
-                calls.append(call_of(block.id or "", block.name or "", bytes(block.input).decode(), notes))
-            elif block.type != "redacted_thinking":
-                notes["answer blocks of other types left out"] += 1
-    text, thought = "\n".join(filter(None, texts)), "\n".join(filter(None, thoughts))
+            blocks.append(block)
+    message = anthropic.answer(blocks, notes)
     usages = [node.usage for node in parts if node.usage is not None]
     whole, cached = max(map(input_tokens, usages), default=(0, 0), key=itemgetter(0))
     return Answer(
-        message=Message(role="assistant", content=text, reasoning=thought, tool_calls=tuple(calls)),
+        message=message,
         model=parts[0].model,
         input_tokens=whole,
         cached_tokens=cached if usages else None,
         output_tokens=max((counts.tokens(usage.output_tokens) or 0 for usage in usages), default=0),
-        visible_tokens=estimate(text + thought) + sum(estimate(call.name + call.arguments) for call in calls),
+        visible_tokens=estimate(message.content + message.reasoning)
+        + sum(estimate(call.name + call.arguments) for call in message.tool_calls),
         call_stamps=stamps,
     )
 
@@ -98,35 +89,7 @@ def input_tokens(usage: Usage) -> tuple[int, int]:
 
 def user_messages(node: Node, notes: Counter[str]) -> list[Message]:
     """A user line's tool results, each a message, and its text as one message after them."""
-    results: list[Message] = []
-    texts: list[str] = []
-    for block in node.blocks:
-        if block.type == "tool_result":
-            results.append(
-                Message(role="tool", content=_result_text(block, notes), tool_call_id=block.tool_use_id or "")
-            )
-        else:
-            texts.append(_plain(block, notes))
-    text = "\n".join(filter(None, texts))
-    return [*results, Message(role="user", content=text)] if text else results
-
-
-def _result_text(block: Block, notes: Counter[str]) -> str:
-    try:
-        content = _RESULT.decode(block.content)
-    except BAD:
-        # Results of server tools are objects: their JSON text is what fills the context.
-        return bytes(block.content).decode()
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "\n".join(_plain(part, notes) for part in content)
-
-
-def _plain(block: Block, notes: Counter[str]) -> str:
-    if block.type == "text":
-        return block.text or ""
-    notes["content parts that are no text replaced by a placeholder"] += 1
-    return f"[{block.type[:40] or 'part'}{' ' + block.tool_name if block.tool_name else ''}]"
+    return anthropic.heard(node.blocks, notes)
 
 
 def result_stamps(chain: Sequence[Node]) -> dict[str, str | None]:

@@ -52,7 +52,7 @@ class Family:
         at = {main: 0}
         for thread in further:
             at[thread] = len(main.asked)
-            main.join(thread, "compaction")
+            main.join(thread)
         nodes = [node_of(main, name)]
         of = dict.fromkeys(self.mains, nodes[0])
         for thread, spawn in self.spawned:

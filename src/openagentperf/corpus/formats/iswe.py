@@ -20,6 +20,7 @@ from openagentperf.corpus.formats import counts, languages, yamldoc
 from openagentperf.corpus.formats.head import Head
 from openagentperf.corpus.formats.lines import why
 from openagentperf.corpus.formats.mend import sentences
+from openagentperf.corpus.formats.nested import at, text_at
 from openagentperf.corpus.formats.steps import Steps
 from openagentperf.corpus.formats.yamldoc import Node
 from openagentperf.errors import CorpusError
@@ -60,7 +61,7 @@ def read(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[Trajector
 
 
 def _trajectories(document: Node, where: str, source: str, skipped: list[Skipped]) -> Iterator[Trajectory]:
-    parts = {name: part for name in _PARTS if isinstance(part := _at(document, name), dict)}
+    parts = {name: part for name in _PARTS if isinstance(part := at(document, name), dict)}
     language = _language(list(parts.values()))
     for name, part in parts.items():
         notes: Counter[str] = Counter()
@@ -70,7 +71,7 @@ def _trajectories(document: Node, where: str, source: str, skipped: list[Skipped
             if _items(part, "trajectory"):
                 skipped.append(Skipped(f"{where}: {name}", "a part without an answer"))
             continue
-        task = _text(part, "instance_id")
+        task = text_at(part, "instance_id")
         yield Trajectory(
             id=f"{task or where}:{name}",
             turns=steps.turns,
@@ -79,7 +80,7 @@ def _trajectories(document: Node, where: str, source: str, skipped: list[Skipped
             task=task,
             language=language,
             harness="iswe",
-            model=next(filter(None, (_text(part, key, "model", "name") for key in _CONFIGS)), ""),
+            model=next(filter(None, (text_at(part, key, "model", "name") for key in _CONFIGS)), ""),
             notes=sentences(notes),
         )
 
@@ -94,8 +95,8 @@ def _steps(part: Node, where: str, notes: Counter[str], skipped: list[Skipped]) 
         if not isinstance(said, dict):
             skipped.append(Skipped(f"{where} {number}", "a message that is no mapping"))
             continue
-        role = _ROLES.get(_text(said, "role"), "user")
-        content = _text(said, "content")
+        role = _ROLES.get(text_at(said, "role"), "user")
+        content = text_at(said, "content")
         if role != "assistant":
             steps.hear(Message(role=role, content=content))
             continue
@@ -120,29 +121,17 @@ def _language(parts: Sequence[Node]) -> str:
             if isinstance(path, str):
                 languages.tally_path(path, edited)
         for said in _items(part, "trajectory"):
-            if _text(said, "role") == "assistant":
-                languages.tally_text(_text(said, "content"), named)
+            if text_at(said, "role") == "assistant":
+                languages.tally_text(text_at(said, "content"), named)
     return languages.main_language(edited, named)
 
 
 def _count(usage: Node, name: str) -> int | None:
-    text = _text(usage, name)
+    text = text_at(usage, name)
     # Scalars come as text; 20 digits are no count, and int() of a million of them takes seconds.
     return counts.tokens(int(text)) if text.isdecimal() and len(text) < 20 else None
 
 
-def _at(node: Node, *path: str) -> Node | None:
-    found: Node | None = node
-    for key in path:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
-
-
-def _text(node: Node, *path: str) -> str:
-    found = _at(node, *path)
-    return found if isinstance(found, str) else ""
-
-
 def _items(node: Node, *path: str) -> list[Node]:
-    found = _at(node, *path)
+    found = at(node, *path)
     return found if isinstance(found, list) else []

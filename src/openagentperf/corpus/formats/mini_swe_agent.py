@@ -26,6 +26,7 @@ from openagentperf.corpus.formats.documents import documents, mended
 from openagentperf.corpus.formats.head import Head, Keys, object_of, text_of
 from openagentperf.corpus.formats.lines import BAD, why
 from openagentperf.corpus.formats.mend import sentences
+from openagentperf.corpus.formats.nested import text_at
 from openagentperf.corpus.formats.steps import Steps
 from openagentperf.corpus.formats.usable import usable
 from openagentperf.errors import CorpusError
@@ -131,7 +132,7 @@ def _sessions(data: bytes, source: str, skipped: list[Skipped]) -> Iterator[tupl
 def _trajectory(session: Session, where: str, source: str, skipped: list[Skipped]) -> Trajectory | None:
     notes: Counter[str] = Counter()
     tally: Counter[str] = Counter()
-    version = _at(session.info, "mini_version")
+    version = text_at(session.info, "mini_version")
     harness = f"mini-swe-agent {version}" if version else "mini-swe-agent"
     steps = Steps(notes, harness=harness)
     answered_ns: Ns | None = None
@@ -178,7 +179,7 @@ def _trajectory(session: Session, where: str, source: str, skipped: list[Skipped
         task=session.instance_id if isinstance(session.instance_id, str) else "",
         language=languages.main_language(tally),
         harness=harness,
-        model=_at(session.info, "config", "model", "model_name"),
+        model=text_at(session.info, "config", "model", "model_name"),
         notes=sentences(notes),
     )
 
@@ -217,10 +218,3 @@ def _tally(message: Message, tally: Counter[str]) -> None:
         languages.tally_text(call.arguments, tally)
     if not message.tool_calls:
         languages.tally_text(message.content, tally)
-
-
-def _at(value: object, *path: str) -> str:
-    """The text that stands there in nested objects; "" where none does."""
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else ""

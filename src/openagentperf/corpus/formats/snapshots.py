@@ -110,13 +110,16 @@ class Snapshots:
             tool_calls=again.tool_calls,
         )
 
-    def join(self, other: Snapshots, cut: Literal["compaction", "undeclared"]) -> None:
-        """The turns of `other` follow, its first request being the next one of this recording."""
+    def join(self, other: Snapshots) -> None:
+        """The turns of `other` follow behind a compaction, its first request being the next one of this recording."""
         first = other._turns[0]
         keep = common(self._sent, first.appended)
         rewritten = keep < len(self._sent)
         first = msgspec.structs.replace(
-            first, appended=first.appended[keep:], keep=keep if rewritten else None, cut=cut if rewritten else ""
+            first,
+            appended=first.appended[keep:],
+            keep=keep if rewritten else None,
+            cut="compaction" if rewritten else "",
         )
         self._turns += [first, *other._turns[1:]]
         self._converted += other._converted

@@ -24,6 +24,7 @@ from openagentperf.corpus.formats.documents import documents, mended
 from openagentperf.corpus.formats.head import Head, Keys, first_of, object_of
 from openagentperf.corpus.formats.lines import BAD, why
 from openagentperf.corpus.formats.mend import sentences
+from openagentperf.corpus.formats.nested import at, text_at
 from openagentperf.corpus.formats.snapshots import Snapshots
 from openagentperf.corpus.formats.steps import Steps
 from openagentperf.corpus.formats.swe_history import Item
@@ -126,7 +127,7 @@ def _trajectory(session: Session, name: str, source: str, skipped: list[Skipped]
     steps = _steps(session.trajectory or (), name, skipped)
     if asked := _asked(steps, notes):
         turns = _of_prompts(asked, said, name, notes, skipped)
-        missing = (counts.tokens(_at(session.info, "model_stats", "api_calls")) or 0) - len(turns)
+        missing = (counts.tokens(at(session.info, "model_stats", "api_calls")) or 0) - len(turns)
         if missing > 0:
             notes[REFUSED] += missing
     else:
@@ -135,7 +136,7 @@ def _trajectory(session: Session, name: str, source: str, skipped: list[Skipped]
             notes[SHORTENED] += len(turns)
     if not turns:
         return None
-    version = _text_at(session.info, "swe_agent_version")
+    version = text_at(session.info, "swe_agent_version")
     return Trajectory(
         id=name,
         turns=turns,
@@ -143,9 +144,9 @@ def _trajectory(session: Session, name: str, source: str, skipped: list[Skipped]
         format=FORMAT,
         source=source,
         language=languages.main_language(tally),
-        task=_text_at(config, "problem_statement", "id"),
+        task=text_at(config, "problem_statement", "id"),
         harness=f"swe-agent {version}" if version else "swe-agent",
-        model=_text_at(config, "agent", "model", "name"),
+        model=text_at(config, "agent", "model", "name"),
         notes=sentences(notes),
     )
 
@@ -266,15 +267,3 @@ def _config(recorded: Raw) -> object:
         return msgspec.json.decode(config) if isinstance(config, str) else config
     except BAD:
         return None
-
-
-def _at(value: object, *path: str) -> object:
-    """What stands there in nested objects; None where nothing does."""
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _text_at(value: object, *path: str) -> str:
-    found = _at(value, *path)
-    return found if isinstance(found, str) else ""

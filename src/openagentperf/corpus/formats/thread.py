@@ -162,11 +162,11 @@ class Thread:
         self._snapshots.fold()
         self.asked[-2:] = [Asked(request.ended, sent=sent)]
 
-    def join(self, other: Thread, cut: Literal["compaction", "undeclared"] = "undeclared") -> None:
-        """What `other` asked comes next; the caller knows that nothing else does."""
+    def join(self, other: Thread) -> None:
+        """What `other` asked comes next, behind a compaction."""
         self._go_on(other.first)
-        self._notes[_ANEW] += cut == "compaction"
-        self._snapshots.join(other._snapshots, cut)
+        self._notes[_ANEW] += 1
+        self._snapshots.join(other._snapshots)
         self.tools = self.tools or other.tools
         self.asked += other.asked
         self.last = other.last
@@ -174,8 +174,8 @@ class Thread:
         self._notes += other._notes
         self.noted |= other.noted
 
-    def note(self, what: str, count: int = 1) -> None:
-        self._notes[what] += count
+    def note(self, what: str) -> None:
+        self._notes[what] += 1
 
     def _go_on(self, request: Request) -> None:
         """What only the next request tells of the last answer: its end, and the answer itself where it was not recorded."""
