@@ -41,7 +41,7 @@ OVERRIDES: dict[str, object] = {
     "track": _option(Track | None, None, "natural: the model stops by itself. exact: ignore_eos, the recorded length. Never mixed."),
     "max_context": _option(_number, "TOKENS", "Cut a trajectory before its first turn that is longer than this."),
     "max_tool_delay": _option(_amount, "SECONDS", "Cut longer tool delays to this, and say how many. Default: as recorded."),
-    "allow_rewritten_history": _option(bool | None, None, "Take recordings that rewrite their history without saying so; the card marks them."),
+    "allow_rewritten_history": _option(bool | None, None, "Take recordings that rewrite their history undeclared; the card marks them."),
     "seed": _option(_number, "N", "Seeds order, starting points and the delays that a recording lacks."),
     "rigor": _option(_text, "quick|standard", "Minutes and preliminary, or hours and certified."),
     "tiers": Tiers,

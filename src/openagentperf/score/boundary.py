@@ -165,7 +165,7 @@ _FEEDS = frozenset({"outlet", "mains", "pdu"})
 
 
 def _counted(meters: Sequence[MeterFacts]) -> int | None:
-    """Accelerators or hosts among the devices: a CPU's memory is no device of its own. None where outlets feed hosts: a host may have two."""
+    """Accelerators or hosts among the devices: a CPU's memory is none of its own. None where outlets feed hosts: a host may have two."""
     devices = [device for meter in meters for device in meter.devices if device.scope != "dram"]
     if meters[0].boundary == "node" and any(device.scope in _FEEDS for device in devices):
         return None
