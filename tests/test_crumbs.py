@@ -43,7 +43,8 @@ def test_crumbs_are_told_by_what_they_are(item: bytes, found: str) -> None:
         b"2023-11-16 18:17:03.97,4808,10\n",  # CSV
         b"5,x,47,18,65,log\n",
         b"a\n",  # no JSON: importers read it a line at a time
-        json.dumps({"role": "tool", "content": json.dumps([{"a": 1}] * 50)}).encode() + b",",  # a tool that prints crumbs
+        json.dumps({"role": "tool", "content": json.dumps([{"a": 1}] * 50)}).encode()
+        + b",",  # a tool that prints crumbs
         json.dumps({"role": "user", "content": "print('a', 'b', [1, 2], {'k': 3})\n"}).encode() + b"\n",
     ],
 )

@@ -132,12 +132,12 @@ def test_a_signal_that_python_swallows_is_remembered():
 
 
 def test_a_killed_run_leaves_nobody_behind_and_goes_on(tmp_path: Path):
-    """SIGKILL lets nobody tidy up: the workers and the embedded node see their standard input close."""
+    """SIGKILL lets nobody tidy up: the workers, the embedded node and the power sampler see their standard input close."""
     write_plan(tmp_path, track="exact", limit=1, certify_phases=1)
     with going(tmp_path, "run", "plan.toml") as process:
         await_that(lambda: open_rows(tmp_path), "a phase with rows")
         started = children(process.pid)
-        assert len(started) == 2
+        assert len(started) == 3
         process.kill()
         process.wait()
         await_that(lambda: not any(map(alive, started)), f"the end of {started}")

@@ -28,7 +28,8 @@ from typing import NamedTuple
 import gguf
 import numpy as np
 
-from openagentperf.corpus.text.pool import GRAMMARS, prose_pool, source_pool
+from openagentperf.corpus.text.pool import GRAMMARS, PLACEHOLDERS, Pool, prose_pool, source_pool
+from openagentperf.corpus.text.words import joined
 
 NAME = "tiny-random"
 VOCABULARY, HIDDEN, LAYERS, HEADS, KV_HEADS, FEED_FORWARD = 4096, 64, 1, 2, 1, 128
@@ -87,8 +88,16 @@ def write_tiny_model(path: Path) -> None:
 
 
 def training_text() -> str:
-    sources = ("\n".join(source_pool(name, POOL_BYTES).lines) for name in sorted(GRAMMARS))
-    return "\n".join((*sources, *prose_pool(POOL_BYTES).lines))
+    sources = (_lines(source_pool(name, POOL_BYTES)) for name in sorted(GRAMMARS))
+    return "\n".join((*sources, _lines(prose_pool(POOL_BYTES))))
+
+
+def _lines(pool: Pool) -> str:
+    """A line each, the words in place of their marks."""
+    text = "\n".join(pool.lines(number, 1) for number in range(len(pool.starts)))
+    for mark, noun, case in PLACEHOLDERS:
+        text = text.replace(mark, joined((noun,), case))
+    return text
 
 
 # -- the tokenizer -----------------------------------------------------------------------------------------------------------
