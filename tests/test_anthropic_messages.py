@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from openagentperf.corpus.formats.anthropic import system_text, to_messages, tool_texts
+from openagentperf.corpus.formats.anthropic import to_messages, tool_texts
 from openagentperf.corpus.formats.lines import BAD
 from openagentperf.records.trajectory import Message, ToolCall
 
@@ -93,14 +93,6 @@ def test_messages(role: str, content: object, want: list[Message], noted: dict[s
 def test_what_is_no_message_raises(raw: bytes) -> None:
     with pytest.raises(BAD):
         to_messages(raw, Counter())
-
-
-@pytest.mark.parametrize(
-    ("raw", "want"),
-    [(b'"Be brief"', "Be brief"), (b"null", ""), (json.dumps([text("a"), text("b")]).encode(), "a\nb")],
-)
-def test_system(raw: bytes, want: str) -> None:
-    assert system_text(raw, Counter()) == want
 
 
 def test_tools_become_openai_entries() -> None:

@@ -2,7 +2,7 @@
 
     user       tool_result blocks, each a tool message; then the text of the rest as one user message
     assistant  text, thinking and tool_use blocks as one message
-    system     a text, or text blocks, beside the messages
+    system     a message of that role: who calls puts what stands beside the messages in front of them as one
     tools      {name, description, input_schema} as entries of OpenAI's `tools`
 
 Blocks that text cannot hold (images, documents) become a placeholder, and are counted in the notes.
@@ -40,7 +40,6 @@ class Tool(Struct, gc=False):
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _MESSAGE = msgspec.json.Decoder(Recorded)
 _TOOL = msgspec.json.Decoder(Tool)
-_SYSTEM = msgspec.json.Decoder(str | list[Block] | None)
 _RESULT = msgspec.json.Decoder(str | list[Block] | None)
 _NO_SCHEMA = Raw(b'{"type":"object","properties":{}}')
 
@@ -69,12 +68,6 @@ def heard(blocks: Iterable[Block], notes: Counter[str], role: Role = "user") -> 
     if said := _joined(rest, notes):
         out.append(Message(role=role, content=said))
     return out
-
-
-def system_text(raw: bytes, notes: Counter[str]) -> str:
-    """The system prompt of a request: its text, or its blocks' joined by line ends. Raises one of `lines.BAD`."""
-    content = _SYSTEM.decode(raw)
-    return content if isinstance(content, str) else _joined(content or (), notes)
 
 
 def tool_texts(tools: Iterable[Raw], notes: Counter[str]) -> tuple[str, ...]:

@@ -35,10 +35,6 @@ class _Llm(Struct):
     model: str = ""
 
 
-class _Agent(Struct):
-    llm: _Llm | None = None
-
-
 class Record(Event):
     """An event, a row, or the state of a conversation."""
 

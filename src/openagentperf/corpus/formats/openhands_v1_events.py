@@ -101,10 +101,6 @@ class Event(Struct, gc=False):
         return self.kind in ("ConversationStateUpdateEvent", "ConversationErrorEvent")
 
 
-class _Annotations(Struct):
-    title: str | None = None
-
-
 class _McpTool(Struct):
     name: str = ""
     description: str | None = None
