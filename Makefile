@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement scripts/engines.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,engines,tokenizers,seal,report,fetch]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,engines,tokenizers,seal,report,fetch,dash,otel]'
 	@touch $@ $(VENV)/.installed
 
 .venv-agent/.installed: scripts/agent.txt

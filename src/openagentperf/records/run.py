@@ -11,7 +11,7 @@ from openagentperf.records.trajectory import Skipped
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
-    target: Literal["endpoint", "embedded simulated node"]
+    target: Literal["endpoint", "embedded simulated node", "simulated cluster"]
     url: str
     server: ServerFacts
     checks: tuple[Check, ...]
