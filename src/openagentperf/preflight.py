@@ -49,7 +49,11 @@ class _Models(msgspec.Struct):
 
 def check(endpoint: Endpoint, headers: dict[str, str], plan: Plan, corpus: Compiled, order: PhaseOrder) -> Report:
     """Ask everything. `order` lends nonces and a seed; nothing of it is run. Never raises for what the endpoint does."""
-    return asyncio.run(_Preflight(endpoint, headers, plan, corpus, order).ask())
+    asking = _Preflight(endpoint, headers, plan, corpus, order).ask()
+    try:
+        return asyncio.run(asking)
+    finally:
+        asking.close()  # Ctrl-C while the loop is being made leaves it unstarted: Python would then complain behind our own last word
 
 
 class _Preflight:

@@ -49,12 +49,17 @@ def hungry(size: int, jobs: list[tuple[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def slowed(size: int, jobs: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[float, float]]:
-    """Seconds for files of `size` and of twice that, where the second takes too much longer."""
-    once, twice = (
-        {(one["format"], one["kind"]): one["cpu_s"] for one in measure(bytes_, jobs)} for bytes_ in (size, 2 * size)
-    )
-    return {job: (once[job], twice[job]) for job in jobs if twice[job] > SLOWER * max(once[job], LEAST_S)}
+def slowed(size: int, jobs: list[tuple[str, str]], takes: int = 3) -> dict[tuple[str, str], tuple[float, float]]:
+    """Seconds for files of `size` and of twice that, where the second takes too much longer in each of `takes` takes: other work on the
+    machine once made 0.06 s of CPU time into 0.22."""
+    for _ in range(takes):
+        once, twice = (
+            {(one["format"], one["kind"]): one["cpu_s"] for one in measure(bytes_, jobs)} for bytes_ in (size, 2 * size)
+        )
+        jobs = [job for job in jobs if twice[job] > SLOWER * max(once[job], LEAST_S)]
+        if not jobs:
+            return {}
+    return {job: (once[job], twice[job]) for job in jobs}
 
 
 def test_memory_is_bounded_on_5_mb() -> None:
