@@ -1,6 +1,8 @@
 /* What reading streams costs at the least: N connections in closed loop, epoll, recv, count the events, keep two times.
 
-   raw_reader PORT CONNECTIONS SECONDS REQUEST_BYTES  prints CPU microseconds per event and the events counted. */
+   raw_reader PORT CONNECTIONS SECONDS REQUEST_BYTES [TOKENS]  prints CPU microseconds per event, the events counted, the seconds it took.
+
+   TOKENS asks for answers of exactly so many; otherwise the server decides. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -56,9 +58,11 @@ static void ask(Conn *c) {
     push(c);
 }
 
-static void make_request(size_t body) {
-    const char open[] = "{\"model\":\"mock\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[{\"role\":\"user\",\"content\":\"";
-    size_t fixed = sizeof open - 1 + 4;
+static void make_request(size_t body, const char *tokens) {
+    char open[512], exact[96] = "";
+    if (tokens) snprintf(exact, sizeof exact, "\"max_tokens\":%ld,\"ignore_eos\":true,", atol(tokens));
+    int opened = snprintf(open, sizeof open, "{\"model\":\"mock\",\"stream\":true,\"stream_options\":{\"include_usage\":true},%s\"messages\":[{\"role\":\"user\",\"content\":\"", exact);
+    size_t fixed = (size_t)opened + 4;
     if (body < fixed) body = fixed;
     request = malloc(body + 256);
     request_length = (size_t)sprintf(request, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", body, open);
@@ -69,10 +73,10 @@ static void make_request(size_t body) {
 }
 
 int main(int count, char **words) {
-    if (count != 5) { fprintf(stderr, "raw_reader PORT CONNECTIONS SECONDS REQUEST_BYTES\n"); return 2; }
+    if (count != 5 && count != 6) { fprintf(stderr, "raw_reader PORT CONNECTIONS SECONDS REQUEST_BYTES [TOKENS]\n"); return 2; }
     int connections = atoi(words[2]), live = connections, on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(words[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    make_request((size_t)atol(words[4]));
+    make_request((size_t)atol(words[4]), count == 6 ? words[5] : NULL);
     epoll = epoll_create1(0);
     Conn *all = calloc((size_t)connections, sizeof *all);
     for (int i = 0; i < connections; i++) {

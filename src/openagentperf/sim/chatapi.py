@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from openagentperf.seeds import Stream
-from openagentperf.sim.cost import NodeConfig
+from openagentperf.sim.cost import NodeSizes
 from openagentperf.sim.kvcache import BlockHash
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -134,7 +134,7 @@ def prompt_of(text: bytes, block_tokens: int) -> Prompt:
     )
 
 
-def accept(request: ChatRequest, config: NodeConfig) -> Job:
+def accept(request: ChatRequest, config: NodeSizes) -> Job:
     """Refusal 400 where prompt and answer do not fit into the context."""
     prompt = prompt_of(render(request), config.block_tokens)
     room = config.max_model_len - prompt.tokens

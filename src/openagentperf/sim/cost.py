@@ -1,5 +1,7 @@
 """What a step of the simulated node costs, and the node's sizes.
 
+A replica asks its sizes for the price of each step (`NodeSizes.price`). `NodeConfig` is the linear one:
+
     step_ns = base + per_sequence x batch + per_kv_token x kv tokens in the batch + per_prefill_token x prefill tokens in the step
 
 Every sequence that decodes in the step gets one token at its end, so decode speed is 1 / step and a prefill chunk delays everybody.
@@ -9,14 +11,46 @@ and sampling grow with the batch, attention reads the KV, prefill is compute (do
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
 from openagentperf.errors import UsageError
 from openagentperf.units import Count, Ns
 
 
-class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One simulated node."""
+class Chunk(NamedTuple):
+    """Prompt tokens of one sequence that a step computes."""
+
+    before: int
+    """Tokens in front of them whose keys and values stand in the pool."""
+    new: int
+    starts: bool
+    """The first of its prefill."""
+
+
+class Step(NamedTuple):
+    """What stands in one step."""
+
+    batch: int
+    """Sequences, prefilling ones included."""
+    kv_tokens: int
+    """Over them, tokens whose keys and values stand in the pool when the step ends."""
+    decoding: int
+    decode_kv_tokens: int
+    """The same, of those that decode."""
+    chunks: list[Chunk]
+
+
+class Price(NamedTuple):
+    """How long a step takes, at least 1 ns so that time moves; and the share of it that is prefill."""
+
+    ns: Ns
+    prefill_share: float
+
+
+class NodeSizes(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sizes of one simulated node, whatever its steps cost."""
 
     block_tokens: Count = 64
     """Tokens a KV block holds; even, so that a block is a whole number of bytes at 3.5 bytes a token."""
@@ -28,21 +62,25 @@ class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prompt + output tokens of one request; more is refused with status 400."""
     chunk_tokens: Count
     """Prefill tokens a step may hold, over all sequences: the longest that a prompt can hold up everybody's next token."""
-    base_ns: Ns
-    per_sequence_ns: Ns
-    per_kv_token_ns: float
-    per_prefill_token_ns: float
+    tokens_per_step: float = 1.0
+    """Of each sequence that decodes; above 1 by speculation. What is beyond a whole token counts towards the next step."""
     natural_median_tokens: float = 24.0
     natural_sigma: float = 0.8
     """Length of an answer that may stop by itself: log-normal."""
 
     def __post_init__(self) -> None:
         if self.block_tokens % 2:
-            raise UsageError("NodeConfig.block_tokens", f"is {self.block_tokens}", "an even number was needed")
+            raise UsageError(
+                f"{type(self).__name__}.block_tokens", f"is {self.block_tokens}", "an even number was needed"
+            )
+        if self.tokens_per_step < 1:
+            raise UsageError(
+                f"{type(self).__name__}.tokens_per_step", f"is {self.tokens_per_step:g}", "at least 1 was needed"
+            )
         if self.blocks * self.block_tokens < self.max_model_len:
             # Preemption frees blocks only by stopping others: a sequence that is alone must fit, or it would wait for ever.
             raise UsageError(
-                "NodeConfig.blocks",
+                f"{type(self).__name__}.blocks",
                 f"{self.blocks} blocks hold {self.blocks * self.block_tokens} tokens",
                 f"max_model_len needs {self.max_model_len}",
                 "raise blocks or lower max_model_len",
@@ -51,6 +89,23 @@ class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold `tokens`, the last one perhaps in part."""
         return -(-tokens // self.block_tokens)
+
+    def price(self, step: Step) -> Price:
+        raise NotImplementedError
+
+
+class NodeConfig(NodeSizes, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One simulated node whose steps cost what a line says."""
+
+    base_ns: Ns
+    per_sequence_ns: Ns
+    per_kv_token_ns: float
+    per_prefill_token_ns: float
+
+    def price(self, step: Step) -> Price:
+        prefill = sum(chunk.new for chunk in step.chunks)
+        length = step_ns(self, step.batch, step.kv_tokens, prefill)
+        return Price(length, self.per_prefill_token_ns * prefill / length)
 
 
 def step_ns(config: NodeConfig, batch: int, kv_tokens: int, prefill_tokens: int) -> Ns:

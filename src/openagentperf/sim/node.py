@@ -1,7 +1,7 @@
 """The simulated node on the wall clock: requests go into the replica, its tokens come out as server-sent events.
 
 The replica's schedule is virtual. A timer wakes this up at the end of the step in flight, on time or up to 1 ms late (the event loop's
-resolution); whatever is due by then is written, each token as its own event, and the next step still ends where it would have.
+resolution); whatever is due by then is written, an event for each step and sequence, and the next step still ends where it would have.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 
 from openagentperf.sim import chatapi
 from openagentperf.sim.chatapi import WORDS, Job, Refusal
-from openagentperf.sim.cost import NodeConfig
+from openagentperf.sim.cost import NodeSizes
 from openagentperf.sim.http import LAST_CHUNK, Exchange, chunk
 from openagentperf.sim.power import PowerMeter, PowerModel, page
 from openagentperf.sim.replica import Emitted, Replica, Request
@@ -21,8 +21,8 @@ from openagentperf.units import NS_PER_MS
 class Node:
     """The HTTP API of one replica."""
 
-    def __init__(self, config: NodeConfig, model: str) -> None:
-        self.power = PowerMeter(PowerModel(), time.monotonic_ns())
+    def __init__(self, config: NodeSizes, model: str, power: PowerModel | None = None) -> None:
+        self.power = PowerMeter(power or PowerModel(), time.monotonic_ns())
         self.replica = Replica(config, self.power.step)
         self.model = model
         self._loop = asyncio.get_running_loop()
@@ -89,7 +89,7 @@ class Node:
             answer = answers.get(number)
             if answer is None:
                 continue  # cancelled: this is what was due before
-            answer.token(event.sequence.cached_tokens)
+            answer.tokens(event.tokens, event.sequence.cached_tokens)
             if event.done:
                 del answers[number]
                 answer.end(event.sequence.cached_tokens)
@@ -107,7 +107,7 @@ class Node:
 
 
 class Answer:
-    """An answer in the making: `token` for each, then `end`."""
+    """An answer in the making: `tokens` for each step that makes some, then `end`."""
 
     __slots__ = ("_created_s", "_exchange", "_identity", "_job", "_made", "_model")
 
@@ -119,7 +119,7 @@ class Answer:
         self._created_s = int(time.time())
         self._made = 0
 
-    def token(self, cached_tokens: int) -> None:
+    def tokens(self, count: int, cached_tokens: int) -> None:
         raise NotImplementedError
 
     def end(self, cached_tokens: int) -> None:
@@ -134,8 +134,8 @@ class WholeAnswer(Answer):
 
     __slots__ = ()
 
-    def token(self, cached_tokens: int) -> None:  # noqa: ARG002 - the streamed form needs it
-        self._made += 1
+    def tokens(self, count: int, cached_tokens: int) -> None:  # noqa: ARG002 - the streamed form needs it
+        self._made += count
 
     def end(self, cached_tokens: int) -> None:
         text = b"".join(WORDS[k % len(WORDS)] for k in range(self._made))
@@ -145,7 +145,7 @@ class WholeAnswer(Answer):
 
 
 class StreamedAnswer(Answer):
-    """Server-sent events: role, one for each token, finish, usage if asked for, [DONE]."""
+    """Server-sent events: role, one for each step that made tokens, finish, usage if asked for, [DONE]."""
 
     __slots__ = ("_close", "_continuous", "_delta_open", "_head", "_include_usage", "_tail")
 
@@ -158,9 +158,12 @@ class StreamedAnswer(Answer):
         self._close = b'"},"logprobs":null,"finish_reason":null}]' + self._tail
         # Not yet written: a server that sends its head before it has a token would hide that it is queueing, and status 200 would lie.
 
-    def token(self, cached_tokens: int) -> None:
-        word = WORDS[self._made % len(WORDS)]
-        self._made += 1
+    def tokens(self, count: int, cached_tokens: int) -> None:
+        before = self._made
+        word = WORDS[before % len(WORDS)]
+        if count > 1:
+            word = b"".join(WORDS[k % len(WORDS)] for k in range(before, before + count))
+        self._made = before + count
         if self._continuous:
             usage = self._usage(cached_tokens)
             event = b'%b%b"},"logprobs":null,"finish_reason":null}],"usage":%b%b' % (
@@ -170,7 +173,7 @@ class StreamedAnswer(Answer):
         else:
             size = len(self._delta_open) + len(word) + len(self._close)
             data = b"%x\r\n%b%b%b\r\n" % (size, self._delta_open, word, self._close)
-        if self._made == 1:
+        if not before:
             role = b'{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
             data = self._exchange.start_stream() + chunk(self._head + role + self._tail) + data
         self._exchange.write(data)

@@ -6,7 +6,7 @@ The life of a request:
     2. admission       when a step begins, a batch place is free and the pool can hold its whole prompt; prefix blocks are reused
     3. prefill         in chunks, out of a token budget that all prefills of a step share
     4. first token     at the end of the step that computed the last prompt token; its prompt blocks can be reused from now on
-    5. decode          one token at the end of every step; a block more for every `block_tokens` of them
+    5. decode          one token at the end of every step, or several where it speculates; a block more for every `block_tokens` of them
     6. preemption      if no block is left to grow by: whoever was admitted last gives up its blocks and is computed again later
     7. end             after its last token, or when it is cancelled: blocks are unpinned, its prompt stays cached until evicted
 
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from openagentperf.sim.cost import NodeConfig, step_ns
+from openagentperf.sim.cost import Chunk, NodeSizes, Step
 from openagentperf.sim.kvcache import BlockHash, KvPool, Lease
 from openagentperf.units import Ns
 
@@ -55,6 +55,8 @@ class Sequence(Struct, kw_only=True, eq=False):
     preempted: int = 0
     scheduled: int = 0
     """Tokens that the step in flight computes for it."""
+    earned: float = 0.0
+    """Of tokens_per_step, what has not yet made a whole token."""
 
     @property
     def context(self) -> int:
@@ -68,6 +70,10 @@ class Sequence(Struct, kw_only=True, eq=False):
     @property
     def decoding(self) -> bool:
         return self.generated > 0 and self.pending == 1
+
+    def next_tokens(self, tokens_per_step: float) -> int:
+        """That its next decode step makes; at least one."""
+        return min(int(self.earned + tokens_per_step), self.request.output_tokens - self.generated)
 
 
 class Emitted(NamedTuple):
@@ -94,7 +100,7 @@ class Counters(Struct):
 class Replica:
     """The scheduler. `submit`, `cancel` and `advance` take times that never fall."""
 
-    def __init__(self, config: NodeConfig, on_step: Callable[[Ns, Ns, float], None] | None = None) -> None:
+    def __init__(self, config: NodeSizes, on_step: Callable[[Ns, Ns, float], None] | None = None) -> None:
         """`on_step` hears of each step when it begins: its beginning and end, and the share of its time that is prefill."""
         self.config = config
         self._on_step = on_step
@@ -154,50 +160,67 @@ class Replica:
     def _begin_step(self, now: Ns) -> None:
         preempted = self._make_room_for_decoding()
         budget = self.config.chunk_tokens
-        batch = prefill = kv_tokens = 0
+        batch = kv_tokens = decoding = decode_kv_tokens = 0
+        chunks: list[Chunk] = []
+        tokens_per_step = self.config.tokens_per_step
+        plain = tokens_per_step == 1.0
         for sequence in self.running:
-            sequence.scheduled = 1 if sequence.decoding else min(sequence.pending, budget - prefill)
-            if not sequence.scheduled:
-                continue  # the prefill budget was used up by those before it
-            if not sequence.decoding:
-                prefill += sequence.scheduled
+            if sequence.decoding:
+                sequence.scheduled = 1 if plain else sequence.next_tokens(tokens_per_step)
+                decoding += 1
+                decode_kv_tokens += sequence.computed + sequence.scheduled
+            elif budget:
+                budget -= self._chunk(sequence, budget, chunks, starts=False)
+            else:
+                sequence.scheduled = 0  # the prefill budget was used up by those before it
+                continue
             batch += 1
             kv_tokens += sequence.computed + sequence.scheduled
         # Not in a step that had to preempt: the victim, first in the queue, would take back the blocks it just gave.
-        while not preempted and self.waiting and prefill < budget and len(self.running) < self.config.max_batch:
+        while not preempted and self.waiting and budget and len(self.running) < self.config.max_batch:
             sequence = self.waiting[0]
             if not self._admit(sequence):
                 break  # first come, first served: a short request behind it does not overtake
             self.waiting.popleft()
-            sequence.scheduled = min(sequence.pending, budget - prefill)
-            prefill += sequence.scheduled
+            budget -= self._chunk(sequence, budget, chunks, starts=True)
             batch += 1
             kv_tokens += sequence.computed + sequence.scheduled
         if not batch:
             self._step_end_ns = None
             return
-        length = step_ns(self.config, batch, kv_tokens, prefill)
+        length, prefill_share = self.config.price(Step(batch, kv_tokens, decoding, decode_kv_tokens, chunks))
         self._step_end_ns = now + length
         self.counters.steps += 1
         if self._on_step is not None:
-            self._on_step(now, self._step_end_ns, self.config.per_prefill_token_ns * prefill / length)
+            self._on_step(now, self._step_end_ns, prefill_share)
+
+    @staticmethod
+    def _chunk(sequence: Sequence, budget: int, chunks: list[Chunk], starts: bool) -> int:
+        """Schedule as much of its prompt as the budget allows; returns how many tokens that is."""
+        sequence.scheduled = min(sequence.pending, budget)
+        chunks.append(Chunk(sequence.computed, sequence.scheduled, starts))
+        return sequence.scheduled
 
     def _end_step(self, end_ns: Ns, due: list[Emitted]) -> None:
         finished = False
         for sequence in self.running:
             if not sequence.scheduled:
                 continue
+            made = 1
+            if sequence.decoding:
+                made = sequence.scheduled
+                sequence.earned += self.config.tokens_per_step - made
             sequence.computed += sequence.scheduled
             sequence.scheduled = 0
             if sequence.published < len(sequence.request.prefix):
                 self._publish(sequence)
-            if sequence.pending:
+            if sequence.pending > 0:
                 continue
-            sequence.generated += 1
-            self.counters.generated_tokens += 1
+            sequence.generated += made
+            self.counters.generated_tokens += made
             done = sequence.generated >= sequence.request.output_tokens
             finished |= done
-            due.append(Emitted(sequence, end_ns, 1, done))
+            due.append(Emitted(sequence, end_ns, made, done))
         if finished:
             for sequence in [s for s in self.running if s.generated >= s.request.output_tokens]:
                 self.running.remove(sequence)
@@ -207,7 +230,10 @@ class Replica:
         """A block for every sequence that starts a new one; True if somebody had to give up its blocks for that."""
         preempted = False
         for sequence in self.running.copy():
-            while sequence.lease is not None and len(sequence.lease.blocks) < self.config.blocks_for(sequence.context):
+            tokens = sequence.context
+            if sequence.decoding:
+                tokens += sequence.next_tokens(self.config.tokens_per_step) - 1
+            while sequence.lease is not None and len(sequence.lease.blocks) < self.config.blocks_for(tokens):
                 if self.pool.grow(sequence.lease):
                     continue
                 self._preempt(self.running[-1])  # perhaps itself: then its lease is None, and the loop ends

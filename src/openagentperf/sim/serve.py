@@ -2,6 +2,7 @@
 
     --port 0             0: any free one
     --config demo        a preset of openagentperf.sim.cost
+    --cluster FILE       one aggregated worker of a simulated cluster instead: a ClusterSpec as JSON (openagentperf.sim.spec)
     --model NAME         the served model
     --until-stdin-closes end when standard input does: a child that outlives a killed parent would keep its port
 
@@ -19,13 +20,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
-from openagentperf.sim.cost import PRESETS
+from openagentperf.sim.cost import PRESETS, NodeSizes
 from openagentperf.sim.http import Connection, Handler
 from openagentperf.sim.node import Node
+from openagentperf.sim.power import PowerModel
+from openagentperf.sim.spec import ClusterSpec
+from openagentperf.sim.workernode import node_of, power_of
 
 DEFAULT_MODEL = "openagentperf-sim"
 
@@ -72,8 +78,11 @@ def _await_stdin(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) ->
         loop.call_soon_threadsafe(stop)
 
 
-async def serve(config: str, model: str, port: int, until_stdin_closes: bool) -> None:
-    node = Node(PRESETS[config], model)
+async def serve(
+    sizes: NodeSizes, model: str, port: int, until_stdin_closes: bool, power: PowerModel | None = None
+) -> None:
+    """Serve a node until told to stop; `power`: its watts, where they are not those of the made-up accelerator."""
+    node = Node(sizes, model, power)
     gc.collect()
     gc.freeze()  # a full collection over the imports would stop all streams for some 10 ms
     await listen(node.handle, port, until_stdin_closes)
@@ -81,9 +90,16 @@ async def serve(config: str, model: str, port: int, until_stdin_closes: bool) ->
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments("A simulated serving node behind an OpenAI chat API on loopback.")
-    parser.add_argument("--config", choices=sorted(PRESETS), default="demo")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--config", choices=sorted(PRESETS), default="demo")
+    what.add_argument("--cluster", type=Path, metavar="FILE")
     given = parser.parse_args(argv)
-    run(serve(given.config, given.model, given.port, given.until_stdin_closes))
+    sizes: NodeSizes = PRESETS[given.config]
+    power = None
+    if given.cluster is not None:
+        spec = msgspec.json.decode(given.cluster.read_bytes(), type=ClusterSpec)
+        sizes, power = node_of(spec), power_of(spec)
+    run(serve(sizes, given.model, given.port, given.until_stdin_closes, power))
 
 
 if __name__ == "__main__":

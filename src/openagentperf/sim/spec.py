@@ -14,6 +14,7 @@ from msgspec import Struct
 
 Role: TypeAlias = Literal["aggregated", "prefill", "decode"]
 Routing: TypeAlias = Literal["affinity", "least_loaded", "round_robin"]
+FirstToken: TypeAlias = Literal["prefill", "decode"]
 KvKind: TypeAlias = Literal["full", "compressed", "window", "state"]
 
 
@@ -34,9 +35,9 @@ class KvGroup(Struct, frozen=True, kw_only=True):
 class StepCosts(Struct, frozen=True, kw_only=True):
     """Seconds that a worker's work takes.
 
-        decode step    = step_s[batch] + per_kv_token_s x (tokens whose KV the batch reads)
-        prefill        = prefill_start_s + new x (prefill_token_s + prefill_context_s x (context before + new / 2))
-        mixed step     = decode step + prefill of the chunk in it (aggregated workers)
+    decode step    = step_s[batch] + per_kv_token_s x (tokens whose KV the batch reads)
+    prefill        = prefill_start_s + new x (prefill_token_s + prefill_context_s x (context before + new / 2))
+    mixed step     = decode step + prefill of the chunk in it (aggregated workers)
     """
 
     step_s: tuple[float, ...]
@@ -48,6 +49,8 @@ class StepCosts(Struct, frozen=True, kw_only=True):
     prefill_context_s: float = 0.0
     """Seconds a new token and token of context before it: attention."""
     prefill_start_s: float = 0.0
+    prefill_spread: float = 0.0
+    """Of a prompt's time, the share that all workers of a lockstep group compute together wherever the prompt lies: the routed experts."""
 
 
 class PowerDraw(Struct, frozen=True, kw_only=True):
@@ -82,6 +85,12 @@ class WorkerSpec(Struct, frozen=True, kw_only=True):
     """Second tier that evicted prefixes go to; 0: none."""
     host_bytes_per_s: float = 0.0
     """Of the link between the two, each way."""
+    lockstep: int = 1
+    """So many workers in a row make every step together, as the ranks of an expert-parallel group do that meet in each layer: a step takes
+    what the slowest of them needs, and a prompt on one of them keeps all. 1: each for itself."""
+    slots: int = 0
+    """Places that each keep the tokens of whatever conversation ran there last, and nothing else is kept (llama.cpp); then as many
+    sequences run at once, `kv_pool_bytes` limits nothing and there is no host tier. 0: a pool of blocks."""
 
 
 class ClusterSpec(Struct, frozen=True, kw_only=True):
@@ -95,6 +104,11 @@ class ClusterSpec(Struct, frozen=True, kw_only=True):
     transfer_bytes_per_s: float = 0.0
     """KV from a prefill worker to a decode worker, a request's share of the fabric; needed where roles are split."""
     transfer_start_s: float = 0.0
+    first_token: FirstToken = "decode"
+    """Where roles are split, who streams the first token: the decode worker once it has a place and the KV, or the prefill worker at once.
+    A wait for a place is in TTFT then, or in the output speed."""
+    front_s: float = 0.0
+    """From the client to the engine's queue: network, HTTP, tokenising. Every request is so much later, and no worker is busy with it."""
     fail_worker_at_s: tuple[tuple[int, float], ...] = ()
     """(ordinal over all workers, seconds after the phase's start): the worker is gone from then on, with its cache and its requests."""
 
