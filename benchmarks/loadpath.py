@@ -151,7 +151,7 @@ def _setup(shape: Shape, url: str, corpus: Path) -> Setup:
     return Setup(
         worker=0,
         workers=1,
-        url=url,
+        urls=(url,),
         ca_file="",
         headers=HEADERS,
         fixed_head=fixed_head(

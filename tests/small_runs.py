@@ -155,17 +155,23 @@ class Ended(NamedTuple):
 COMMAND = (sys.executable, "-m", "openagentperf")
 
 
-def call(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> Ended:
+def _quiet(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """A run without its report, which takes longer than these runs; tests/e2e/test_drawn.py has one with."""
+    return (*arguments, "--no-report") if arguments[:1] == ("run",) else arguments
+
+
+def call(folder: Path, *arguments: str, before: tuple[str, ...] = (), report: bool = False) -> Ended:
     """`openagentperf ARGUMENTS` in `folder`, to its end."""
+    asked_for = arguments if report else _quiet(arguments)
     done = subprocess.run(
-        [*before, *COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_S
+        [*before, *COMMAND, *asked_for], cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_S
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
     """The command line in this process: the same code without the half second of a start."""
-    status = main(arguments)
+    status = main(_quiet(arguments))
     printed = capsys.readouterr()
     return Ended(status, printed.out, printed.err)
 
@@ -175,7 +181,7 @@ def going(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`openagentperf ARGUMENTS` in `folder`, while it goes on; ended at the latest with this."""
     with (folder / "stderr").open("w+") as errors:
         process = subprocess.Popen(
-            [*COMMAND, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, text=True
+            [*COMMAND, *_quiet(arguments)], cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, text=True
         )
         try:
             yield process

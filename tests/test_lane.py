@@ -14,6 +14,7 @@ from openagentperf.agent import FAILURE_PAUSE_NS, Agent, Send
 from openagentperf.client.clock import Clock
 from openagentperf.client.connection import Connection
 from openagentperf.client.endpoint import Address, request_head, resolve
+from openagentperf.load.dials import Dials
 from openagentperf.load.lane import Lane
 from openagentperf.load.requests import Request
 from openagentperf.load.seat import Seat
@@ -90,10 +91,18 @@ class OnePhase:
     """Implements load.lane.Host for one seat; rows come out of a queue."""
 
     def __init__(
-        self, address: Address, idle_reuse_ns: int, delay_ns: int, trajectory: int | list[Line] = 1000
+        self,
+        address: Address,
+        idle_reuse_ns: int,
+        delay_ns: int,
+        trajectory: int | list[Line] = 1000,
+        dials_per_s: float = 1000.0,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.worker, self.idle_reuse_ns, self.stopping = 0, idle_reuse_ns, False
+        self.dials = Dials(self.loop, dials_per_s)
+        self.due: dict[Lane, None] = {}
+        self.active_agents = 0
         self.rows: asyncio.Queue[RawTurn] = asyncio.Queue()
         self.scheduled: list[int] = []
         self._address, self._clock = address, Clock()
@@ -124,6 +133,7 @@ class OnePhase:
         for lane in self.seat.lanes:
             lane.give_up("aborted", "the phase ended while the turn was open")
             lane.stop()
+        self.dials.clear()
         self._clock.close()
 
 
@@ -239,7 +249,8 @@ async def test_a_turn_in_flight_that_is_given_up_keeps_what_came(failure: str):
         lane = going.lane
         while not (lane.in_flight and lane._conn is not None and lane._conn.chunks):
             await asyncio.sleep(0)
-        assert lane.overdue_since_ns == lane.turn.due_ns
+        assert list(going.due) == [lane]
+        assert lane.waited_ns(lane.turn.due_ns + 7) == 7
         if failure == "aborted":
             going.end()
         else:
@@ -248,9 +259,10 @@ async def test_a_turn_in_flight_that_is_given_up_keeps_what_came(failure: str):
         assert row.failure == failure
         assert row.data == OK[:-1]
         assert (lane.turn is None) == (failure == "aborted"), "after a timeout the agent goes on"
+        assert (going.due, going.active_agents) == ({}, int(failure == "timeout"))
         if failure == "timeout":
             assert lane.turn.due_ns >= row.closed_ns + FAILURE_PAUSE_NS
-            assert lane.overdue_since_ns is None
+            assert lane.waited_ns(lane.turn.due_ns + 7) == 0
 
 
 async def test_the_end_of_a_phase_forgets_a_turn_that_is_not_due():
@@ -309,3 +321,42 @@ async def test_a_sub_agent_that_hangs_is_given_up_and_its_parent_goes_on():
         assert going.lane.turn is not None
         assert (going.lane.turn.line, going.lane.turn.turn) == (0, 1)
         assert going.lane.turn.due_ns >= row.closed_ns + FAILURE_PAUSE_NS
+
+
+async def test_a_dial_that_must_wait_its_turn_is_the_client_s_own_and_stands_in_the_row():
+    server = Scripted(ok_and_close)
+    listening = await asyncio.start_server(server.one, "127.0.0.1", 0)
+    async with listening:
+        address = resolve(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1")
+        going = OnePhase(address, 0, 300 * NS_PER_MS, dials_per_s=2)  # a new connection each turn, and one in 0.5 s
+        going.seat.start()
+        first, second, third = await rows(going, 3)
+        going.end()
+        await server.ended()
+    assert (first.paced_ns, first.failure) == (0, ""), "the first finds the bucket full"
+    for row in (second, third):
+        assert row.failure == ""
+        assert row.sent_ns is not None
+        assert row.paced_ns <= row.sent_ns - row.due_ns
+    assert second.paced_ns + third.paced_ns > 0, "turns 0.3 s apart, dials 0.5 s apart"
+
+
+@pytest.mark.parametrize("failure", ["timeout", "aborted"])
+async def test_a_turn_whose_dial_still_waits_can_be_given_up(failure: str):
+    async with phase(Scripted(ok_and_close), delay_ms=1, idle_reuse_s=0) as going:
+        await rows(going, 1)
+        going.dials = Dials(going.loop, 0.001)
+        going.dials.ask(0, lambda: True)  # the one dial of the next quarter of an hour
+        lane = going.lane
+        while not (lane._due_passed and lane._conn is None):
+            await asyncio.sleep(0.001)
+        while not going.rows.empty():  # of turns whose dials were in time
+            going.rows.get_nowait()
+        if failure == "aborted":
+            going.end()
+        else:
+            lane.give_up("timeout", "too long")
+        (row,) = await rows(going, 1)
+        assert (row.failure, row.sent_ns, row.data) == (failure, None, b"")
+        assert 0 < row.paced_ns <= row.closed_ns - row.due_ns
+        going.dials.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -319,13 +320,13 @@ TIER = '[[tiers.tier]]\nname = "a"\noutput_speed = 1\nttft_s = 1\n'
         (
             '[endpoint]\nurl = "localhost:8000"',
             (
-                "endpoint.url is `localhost:8000`, an http or https URL was needed: write it like "
+                "endpoint.url is `localhost:8000`, an http or https URL, or unix:/PATH, was needed: write it like "
                 "http://127.0.0.1:8000/v1"
             ),
         ),
         (
             '[endpoint]\nurl = "http://[::1"',
-            "endpoint.url is `http://[::1`, an http or https URL was needed: write it like http://127.0.0.1:8000/v1",
+            "endpoint.url is `http://[::1`, an http or https URL, or unix:/PATH, was needed: write it like http://127.0.0.1:8000/v1",
         ),
         (
             '[endpoint]\nurl = "http://me:pw@host/v1"',
@@ -385,7 +386,7 @@ def test_a_mistake_names_file_key_and_remedy(write, text: str, sentence: str):
         ),
         (
             {"endpoint": "host"},
-            "--endpoint: endpoint.url is `host`, an http or https URL was needed: write it like http://127.0.0.1:8000/v1",
+            "--endpoint: endpoint.url is `host`, an http or https URL, or unix:/PATH, was needed: write it like http://127.0.0.1:8000/v1",
         ),
         (
             {"limit": 10_000},
@@ -415,3 +416,61 @@ def test_a_plan_that_is_not_text(tmp_path: Path):
     (tmp_path / "plan.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(PlanError, match="is not TOML"):
         planfile.load(tmp_path / "plan.toml")
+
+
+# --- several endpoints ------------------------------------------------------------------------------------------------------
+
+A, B, C = ("http://10.0.0.1/v1", "http://[fd00::2]:8000/v1", "unix:/run/engine.sock")
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "url", "urls"),
+    [
+        (f'url = "{A}"', None, A, ()),
+        (f'urls = ["{A}", "{B}", "{C}"]', None, A, (A, B, C)),
+        (f'url = "{A}"\nurls = ["{A}", "{B}"]', None, A, (A, B)),
+        (f'urls = ["{A}"]', None, A, ()),  # one is one, however it is written
+        (f'urls = ["{A}", "{B}"]', [C], C, ()),  # options win
+        (f'url = "{A}"', [C, B], C, (C, B)),
+        ("", [A, C], A, (A, C)),
+    ],
+)
+def test_one_endpoint_or_several(
+    tmp_path: Path, table: str, options: list[str] | None, url: str, urls: tuple[str, ...]
+):
+    path = tmp_path / "plan.toml"
+    path.write_text(f"[endpoint]\n{table}\n")
+    plan = planfile.load(path, Overrides(endpoint=options))
+    assert plan.endpoint is not None
+    assert (plan.endpoint.url, plan.endpoint.urls) == (url, urls)
+    assert plan.endpoint.all_urls == (urls or (url,))
+    path.write_bytes(planfile.dump(plan))
+    assert planfile.load(path) == planfile.read(path) == plan
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            f'url = "{B}"\nurls = ["{A}", "{B}"]',
+            "endpoint.urls begins with `http://10.0.0.1/v1`: leave url out: it is the first of urls",
+        ),
+        (f'urls = ["{A}", "{A}"]', "`http://10.0.0.1/v1` is named twice"),
+        (f'urls = ["{A}", "http://user:secret@h/v1"]', "hold a secret"),
+        (
+            f'urls = ["{A}", "10.0.0.2:8000"]',
+            "endpoint.url is `10.0.0.2:8000`, an http or https URL, or unix:/PATH, was needed",
+        ),
+        (
+            'url = "unix:engine.sock"',
+            "endpoint.url is `unix:engine.sock`, an http or https URL, or unix:/PATH, was needed",
+        ),
+        ("urls = []", "describes an endpoint without its address"),
+        (f'urls = "{A}"', "describes an endpoint without its address"),
+    ],
+)
+def test_what_several_endpoints_cannot_be(tmp_path: Path, table: str, said: str):
+    path = tmp_path / "plan.toml"
+    path.write_text(f"[endpoint]\n{table}\n")
+    with pytest.raises(PlanError, match=re.escape(said)):
+        planfile.load(path)

@@ -62,6 +62,14 @@ def test_waiting_for_a_handshake_is_not_our_lateness(connection: str, lag_s: flo
     assert first(judged(rows, health=samples(lag_s=lag_s))).verdict == verdict
 
 
+@pytest.mark.parametrize(("paced_s", "verdict"), [(0.09, "pass"), (0.11, "invalid")])
+def test_what_our_own_pacing_held_is_our_lateness(paced_s: float, verdict: str) -> None:
+    """Of 0.5 s from due to sent on a new connection; 1 % of the tier's 10 s is 0.1 s."""
+    found = judged(spread(200, late_s=0.5, ttft_s=1.0, connection="new", paced_ns=ns(paced_s)))
+    assert first(found).verdict == verdict
+    assert found.lateness_p99_s == pytest.approx(paced_s)
+
+
 def test_turns_never_sent_count_as_late_until_they_closed() -> None:
     rows = spread(197) + [failed(150.0, "aborted", 30.0, sent_ns=None, connection="")] * 3
     found = judged(rows, health=samples(lag_s=10.0))

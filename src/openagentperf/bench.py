@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from openagentperf import __version__, metering, planfile, preflight, rundir, tables, verify
+from openagentperf import __version__, metering, planfile, preflight, rundir, selfcheck, tables, verify
 from openagentperf.client.alive import gone
 from openagentperf.client.clock import now_ns
 from openagentperf.client.connection import TRANSPORT_POLICY
@@ -30,16 +30,17 @@ from openagentperf.corpus.nonce import phase_nonce
 from openagentperf.corpusfile import open_corpus
 from openagentperf.corpusjobs import leftout
 from openagentperf.corpusjobs.prepare import Prepared, prepare
+from openagentperf.corpusjobs.runfacts import run_facts
 from openagentperf.errors import EndpointError, OpenAgentPerfError, PlanError, PreflightError, StorageError
+from openagentperf.load.budget import Room, check_cores, widest
 from openagentperf.load.collect import Collector
 from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
 from openagentperf.load.setup import setup
-from openagentperf.plan import Endpoint, Plan, TierSet
+from openagentperf.plan import Endpoint, Plan, Rigor, TierSet
 from openagentperf.records.phase import Judged, PhaseOrder
 from openagentperf.records.preflight import Check, Report
 from openagentperf.records.progress import Progress, Stage
-from openagentperf.records.result import Result
-from openagentperf.records.run import RunFacts
+from openagentperf.records.result import Result, Target
 from openagentperf.records.standing import Standing
 from openagentperf.rundir import LedgerLine
 from openagentperf.search.step import Step, next_step, standings
@@ -70,7 +71,7 @@ def run(plan: Plan, runs: Path, observe: Observe, *, resume: Path | None = None)
                 observe(Progress(stage="preflight", warning=_warning(check)))
         if not ready.report.ok or ready.report.server is None:
             raise _preflight_error(ready.report, ready.endpoint.url)
-        folder = resume or _new_folder(plan, runs)
+        folder = resume or new_folder(plan, runs)
         _write_opening(folder, plan, ready)
         observe(Progress(stage="preflight", message=f"run folder {folder}"))
         told = setup(plan, ready.endpoint, ready.headers, ready.report.server, str(ready.prepared.path.resolve()))
@@ -112,6 +113,9 @@ class _Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack) -> _Ready:
+    if plan.simulate is not None:
+        raise PlanError("plan", "has a [simulate] table", "which sends no requests", "use `openagentperf simulate`")
+    check_cores(plan.load.cores)
     observe(Progress(stage="preparing", message=f"corpus {plan.workload.corpus}"))
     prepared = prepare(plan.workload, plan.seed, runs / "corpora")
     corpus = open_corpus(prepared.path, verify=False)  # prepare has just written or verified it
@@ -127,12 +131,18 @@ def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack) -> _R
                 "endpoint.api_key_env", f"the variable {endpoint.api_key_env} is not set", "a key", "export it"
             )
         headers["Authorization"] = f"Bearer {key}"
-    observe(Progress(stage="preflight", message=f"asking {endpoint.url}"))
+    observe(Progress(stage="preflight", message=f"asking {' and '.join(endpoint.all_urls[:3])}"))
     report = preflight.check(
         endpoint, headers, plan, corpus, _order(plan, index=-1, step=Step(agents=1, kind="search", why=""), longest=1)
     )
-    report = msgspec.structs.replace(report, checks=(leftout.check(prepared, corpus), *report.checks))
+    room = _room(plan, endpoint, corpus).warnings(plan.search.limit) if report.ok else ()
+    report = msgspec.structs.replace(report, checks=(leftout.check(prepared, corpus), *report.checks, *room))
     return _Ready(prepared=prepared, corpus=corpus, endpoint=endpoint, headers=headers, report=report)
+
+
+def _room(plan: Plan, endpoint: Endpoint, corpus: Compiled) -> Room:
+    width = max(widest(corpus.lines(t)) for t in range(corpus.trajectories))
+    return Room(width, plan.load.workers, [resolve(url) for url in endpoint.all_urls])
 
 
 def _warning(check: Check) -> str:
@@ -146,7 +156,7 @@ def _preflight_error(report: Report, url: str) -> PreflightError:
     return PreflightError(f"preflight of {url}, {first.name}", first.found, f"needed: {first.needed}", fix)
 
 
-def _new_folder(plan: Plan, runs: Path) -> Path:
+def new_folder(plan: Plan, runs: Path) -> Path:
     stem = time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + f"-{plan.digest[:8]}"
     with rundir.storage_errors(runs):
         for suffix in ("", *(f"-{k}" for k in range(2, 100))):
@@ -160,23 +170,15 @@ def _new_folder(plan: Plan, runs: Path) -> Path:
 def _write_opening(folder: Path, plan: Plan, ready: _Ready) -> None:
     """plan.toml, environment.json, the card and run.json; of a resumed run only what is missing."""
     assert ready.report.server is not None
-    corpus = ready.corpus
-    input_mean, output_mean = _means(corpus)
-    trees = [corpus.lines(t) for t in range(corpus.trajectories)]
-    facts = RunFacts(
-        target="embedded simulated node" if plan.endpoint is None else "endpoint",
-        url=ready.endpoint.url,
-        server=ready.report.server,
-        checks=ready.report.checks,
-        corpus_digest=corpus.digest,
-        sealed_root=ready.prepared.sealed_root,
-        corpus_notes=(*ready.prepared.notes, *leftout.note(ready.prepared)),
-        corpus_skipped=ready.prepared.skipped,
-        lines=tuple(map(len, trees)),
-        first_turns=tuple(line.first for tree in trees for line in tree),
-        shared_bytes=tuple(corpus.shared_bytes(t, i) for t, tree in enumerate(trees) for i in range(len(tree))),
-        set_input_tokens_mean=input_mean,
-        set_output_tokens_mean=output_mean,
+    target: Target = "embedded simulated node" if plan.endpoint is None else "endpoint"
+    facts = run_facts(
+        target,
+        ready.endpoint.url,
+        ready.report.server,
+        ready.report.checks,
+        ready.prepared,
+        ready.corpus,
+        ready.endpoint.urls,
     )
     if (folder / "run.json").exists():
         before = verify.read_run_facts(folder)
@@ -191,30 +193,20 @@ def _write_opening(folder: Path, plan: Plan, ready: _Ready) -> None:
                     "a run goes on with what it began with", f"restore the {what}, or start a new run",
                 )  # fmt: skip
         return
-    pretty = [("environment.json", _environment()), ("corpus.card.json", ready.prepared.card), ("run.json", facts)]
+    pretty = [("environment.json", environment()), ("corpus.card.json", ready.prepared.card), ("run.json", facts)]
     rundir.write(folder / "plan.toml", planfile.dump(plan))
     for name, value in pretty:
         rundir.write(folder / name, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
-def _means(corpus: Compiled) -> tuple[float, float]:
-    """Mean input and output tokens over all turns of the set."""
-    inputs = outputs = 0
-    for i in range(corpus.total_turns):
-        slot = corpus.slot(*corpus.locate(i))
-        inputs += slot.input_tokens
-        outputs += slot.output_tokens
-    return inputs / corpus.total_turns, outputs / corpus.total_turns
-
-
-def _longest_answer(plan: Plan, corpus: Compiled) -> int:
+def longest_answer(plan: Plan, corpus: Compiled) -> int:
     """Most tokens that a turn may ask for: the recorded ones on the exact track, the cap on the natural one."""
     if plan.workload.track == "natural":
         return plan.workload.max_output_tokens
     return max(corpus.slot(*corpus.locate(i)).output_tokens for i in range(corpus.total_turns))
 
 
-def _environment() -> dict[str, object]:
+def environment() -> dict[str, object]:
     return {
         "openagentperf": __version__,
         "transport": TRANSPORT_POLICY,
@@ -249,6 +241,15 @@ def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
     )
 
 
+def quota(rigor: Rigor, step: Step) -> Quota:
+    """What the phase must hold before its window may close."""
+    if step.kind == "search":
+        return Quota(rigor.search_turns, 0)
+    wanted = max(rigor.trajectories, rigor.trajectories_per_agent * step.agents)
+    share = rigor.certify_phases
+    return Quota(math.ceil(rigor.certify_turns / share), math.ceil(wanted / share))
+
+
 # -- the phases --------------------------------------------------------------------------------------------------------------
 
 
@@ -261,7 +262,10 @@ class _Search:
         self._plan, self._folder, self._fleet, self._observe = plan, folder, fleet, observe
         self._metered = metered
         self._ready = ready
-        self._longest = _longest_answer(plan, ready.corpus)
+        self._longest = longest_answer(plan, ready.corpus)
+        self._room = _room(plan, ready.endpoint, ready.corpus)
+        ceiling = selfcheck.known(plan.load.workers) if plan.endpoint else None
+        self._ceiling = ceiling.tokens_per_s if ceiling else None
         lines = rundir.read_ledger(folder)
         self._history: list[Judged] = [line.judged for line in lines if line.judged is not None]
         self._index = max((line.index for line in lines), default=-1) + 1
@@ -284,28 +288,32 @@ class _Search:
 
     def _look_for_the_server(self) -> None:
         """Stop where nobody listens any more: every phase to come would fail, and the answer be 0 agents for a server that is gone."""
-        url = self._ready.endpoint.url
-        why = gone(resolve(url))
-        if not why:
-            return
+        for url in self._ready.endpoint.all_urls:
+            if why := gone(resolve(url)):
+                raise self._away(url, why)
+
+    def _away(self, url: str, why: str) -> EndpointError:
         last = self._history[-1] if self._history else None
         after = f" after phase {last.index + 1} at {last.agents} agents, whose failed turns count" if last else ""
-        raise EndpointError(
+        return EndpointError(
             f"endpoint {url}", f"accepts no connections any more ({why}){after}", "a server that is up is needed",
             f"start it again, then `openagentperf run --resume {shlex.quote(str(self._folder))}` goes on",
         )  # fmt: skip
 
     def _phase(self, step: Step) -> Judged:
+        self._room.check(step.agents)
         order = _order(self._plan, self._index, step, self._longest)
+        order = msgspec.structs.replace(order, ceiling_tokens_per_s=self._ceiling)
         folder = rundir.phase_folder(self._folder, order.index, order.agents)
         ledger = self._folder / "ledger.jsonl"
         about = {"index": order.index, "agents": order.agents, "kind": order.kind}
-        rundir.append_line(ledger, LedgerLine(event="begun", why=step.why, **about))  # type: ignore[arg-type]
+        begun = LedgerLine(event="begun", why=step.why, start_ns=order.start_ns, **about)  # type: ignore[arg-type]
+        rundir.append_line(ledger, begun)
         self._index += 1
         try:
             with rundir.storage_errors(folder):
                 folder.mkdir(parents=True)
-            facts, collector = self._fleet.run(order, folder, self._quota(step), self._tick)
+            facts, collector = self._fleet.run(order, folder, quota(self._plan.rigor, step), self._tick)
             self._show(collector, order, "judge")
             self._metered.phase_ended(folder, facts)
             tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, collector.kept)
@@ -327,14 +335,6 @@ class _Search:
                 warning = f"power ({row.boundary}, {row.basis}): {row.faults[0].why}"
                 self._observe(Progress(stage="judge", warning=warning))
 
-    def _quota(self, step: Step) -> Quota:
-        rigor = self._plan.rigor
-        if step.kind == "search":
-            return Quota(rigor.search_turns, 0)
-        wanted = max(rigor.trajectories, rigor.trajectories_per_agent * step.agents)
-        share = rigor.certify_phases
-        return Quota(math.ceil(rigor.certify_turns / share), math.ceil(wanted / share))
-
     def _tick(self, collector: Collector, order: PhaseOrder, stage: Stage) -> None:
         if now_ns() - self._shown_ns >= NS_PER_S // 2:
             self._shown_ns = now_ns()
@@ -342,6 +342,6 @@ class _Search:
 
     def _show(self, collector: Collector, order: PhaseOrder, stage: Stage) -> None:
         elapsed_s = (now_ns() - self._began_ns) / NS_PER_S
-        wanted = self._quota(Step(agents=order.agents, kind=order.kind, why="")).turns
+        wanted = quota(self._plan.rigor, Step(agents=order.agents, kind=order.kind, why="")).turns
         ended, rigor = order.index - self._first_index, self._plan.rigor
         self._observe(snapshot(collector, order, stage, wanted, self._standings, rigor, now_ns(), elapsed_s, ended))

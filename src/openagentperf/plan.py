@@ -6,6 +6,7 @@ A plan file is TOML with these tables; every key has a default except where said
     tiers = "agentperf"           # a preset, a path to a tiers file, or a [[tiers.tier]] table of your own
     seed = 1
     [endpoint]  url, model, ...   # leave the table out for the embedded target
+    [simulate]  system, model, deployment   # or for a simulated cluster (openagentperf simulate)
     [workload]  corpus, track, ...
     [search]    start, limit, resolution
     [load]      workers
@@ -92,7 +93,9 @@ class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the system under test listens, and how to speak to it."""
 
     url: str
-    """Base URL up to and with `/v1`, http or https."""
+    """Base URL up to and with `/v1`: http, https, or `unix:/PATH[:/v1]` for a unix socket."""
+    urls: Annotated[tuple[str, ...], Meta(max_length=4096)] = ()
+    """Where there are several: all of them, `url` first. Agent i speaks to number i modulo how many there are."""
     model: str = ""
     """Served model name; "" takes the only one that /v1/models lists."""
     api_key_env: str = ""
@@ -108,6 +111,10 @@ class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Fields added to every request body, for engines that need one; recorded in the result."""
     continuous_usage: bool = False
     """Ask for usage in every event (vLLM, SGLang): tells how many tokens the first event carries."""
+
+    @property
+    def all_urls(self) -> tuple[str, ...]:
+        return self.urls or (self.url,)
 
 
 class Workload(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -147,6 +154,25 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     workers: Count = 1
     """Load processes on this host. One drives 20,000 streamed tokens/s or more; see benchmarks/."""
+    cores: tuple[CountOrZero, ...] = ()
+    """CPU cores for the load processes, shared out in turn; none: any core."""
+    dials_per_s: Annotated[float, Meta(gt=0)] = 2000.0
+    """New connections a second, of all load processes together. Normal load asks for fewer; after a reset of thousands it is a bound."""
+
+
+class Simulate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to simulate instead of sending requests (docs/simulate.md): entries of the catalogue, or a run that constants are fitted to."""
+
+    system: str = ""
+    model: str = ""
+    deployment: str = "default"
+    """A deployment that the catalogue knows for the two, or a TOML file."""
+    catalog: tuple[str, ...] = ()
+    """Files with entries of your own; theirs win."""
+    silicon: str = ""
+    """Folder with tables of measured kernels, or `aiconfigurator` where it is installed: steps are then sums of these; "": computed."""
+    calibrate: str = ""
+    """Folder of a measured run: system and model are then what it was measured on."""
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -157,6 +183,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: int = 1
     endpoint: Endpoint | None = None
     """None: the embedded target, a small simulated node on loopback."""
+    simulate: Simulate | None = None
+    """None: requests are really sent."""
     workload: Workload = Workload()
     search: Search = Search()
     load: Load = Load()

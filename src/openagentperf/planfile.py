@@ -15,13 +15,13 @@ import os
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
 import tomli_w
 from msgspec import Struct
 
-from openagentperf import systemfile
+from openagentperf import endpointfile, systemfile
 from openagentperf.corpus.profiles import PROFILES
 from openagentperf.errors import PlanError
 from openagentperf.plan import Plan, Rigor, Search, TierSet, Workload
@@ -53,13 +53,15 @@ _PATHS = {("endpoint", "ca_file"), ("workload", "corpus")}
 
 _WEAKER_IF_LESS = ("settle_s", "measure_s", "certify_turns", "trajectories", "trajectories_per_agent", "certify_phases")
 _WEAKER_IF_MORE = ("spawn_per_s", "max_failure_share", "ttft_drift", "client_error")
-_KEY_HEADERS = {"authorization", "proxy-authorization", "api-key", "x-api-key"}
+_VIRTUAL_LIMIT_S = 14_400
+"""Longest phase of a simulated cluster, whose hours take seconds: ten minutes of measuring behind a ramp of 13,000 agents."""
 
 
 class Overrides(Struct, frozen=True, kw_only=True):
     """Options of the command line, which win over the file. None: not given."""
 
-    endpoint: str | None = None
+    endpoint: list[str] | str | None = None
+    """One URL or several."""
     model: str | None = None
     api_key_env: str | None = None
     ca_file: str | None = None
@@ -78,15 +80,17 @@ class Overrides(Struct, frozen=True, kw_only=True):
     accelerators: int | None = None
     accelerator: str | None = None
 
-    def given(self) -> dict[str, str | int | float]:
-        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+    def given(self) -> dict[str, Any]:
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) not in (None, [])}
 
 
-def load(path: Path | None, overrides: Overrides = Overrides()) -> Plan:  # noqa: B008 - frozen
-    """The plan that a file (None: an empty one) and options ask for, complete and checked. Raises PlanError.
+def load(path: Path | None, overrides: Overrides = Overrides(), simulate: Table | None = None) -> Plan:  # noqa: B008 - frozen
+    """The plan that a file (None: an empty one) and options ask for, complete and checked; `simulate` has options for the table of that
+    name. Raises PlanError.
 
     What depends on other fields, where it is not given:
-    - without an endpoint the track is `exact` (a simulated node has no words of its own) and the rigor `quick`;
+    - without an endpoint the track is `exact` (a simulated node has no words of its own) and the rigor `quick`, on a simulated cluster,
+      whose hours are seconds, `standard`;
     - `search.limit` is the largest level that fits in `rigor.limit_s`, at most 4096;
     - `workload.max_output_tokens` is at most `max_context_tokens`.
     """
@@ -98,13 +102,16 @@ def load(path: Path | None, overrides: Overrides = Overrides()) -> Plan:  # noqa
         wish["system"] = systemfile.table(wish["system"], base, where)
     if overrides.system is not None:
         wish["system"] = systemfile.table(overrides.system)
-    for section in ("endpoint", "workload", "search", "load", "system"):
+    for section in ("endpoint", "workload", "search", "load", "system", "simulate"):
         if not isinstance(wish.get(section, {}), dict):
             raise PlanError(where, f"`{section}` is {wish[section]!r}", "a table was needed", f"write [{section}]")
     for place in _PATHS:
         _resolve(wish, place, base)
+    _resolve_simulate(wish.get("simulate", {}), base)
+    if simulate is not None:
+        wish["simulate"] = wish.get("simulate", {}) | simulate
     for name, value in overrides.given().items():
-        if name == "system":
+        if name in ("system", "endpoint"):
             continue
         if isinstance(value, float) and not math.isfinite(value):  # of a file, tomlfile.parse says it
             raise PlanError(
@@ -112,10 +119,17 @@ def load(path: Path | None, overrides: Overrides = Overrides()) -> Plan:  # noqa
             )
         _put(wish, _PLACES[name], value)
         _resolve(wish, _PLACES[name], Path())
+    urls = [overrides.endpoint] if isinstance(overrides.endpoint, str) else overrides.endpoint or []
+    if urls or "endpoint" in wish:
+        endpointfile.normalise(wish.setdefault("endpoint", {}), urls)
     wish["tiers"] = tiers(wish.get("tiers", "agentperf"), Path() if overrides.tiers else base,
                           options.get("$.tiers", where))  # fmt: skip
+    if "simulate" in wish and isinstance(asked := wish.get("rigor", {}), str | dict):
+        wish["rigor"] = {"limit_s": _VIRTUAL_LIMIT_S} | ({"preset": asked} if isinstance(asked, str) else asked)
     wish["rigor"] = _rigor(
-        wish.get("rigor"), "standard" if "endpoint" in wish else "quick", options.get("$.rigor", where)
+        wish.get("rigor"),
+        "standard" if "endpoint" in wish or "simulate" in wish else "quick",
+        options.get("$.rigor", where),
     )
     if "endpoint" not in wish:
         _put(wish, ("workload", "track"), wish.get("workload", {}).get("track", "exact"))
@@ -231,6 +245,13 @@ def _rigor(value: object, default: str, where: str) -> Rigor:
     return msgspec.structs.replace(rigor, preset=name, preliminary=rigor.preliminary or bool(weaker))
 
 
+def named(rigor: Rigor) -> Rigor:
+    """These values under the name, and with the standing, that a plan with them has. PlanError where no preset has such a name."""
+    wish = msgspec.to_builtins(rigor)
+    del wish["preliminary"]
+    return _rigor(wish, "standard", "plan.toml")
+
+
 # --- checks that need only the plan -------------------------------------------------------------------------------------------
 
 
@@ -263,28 +284,16 @@ def _check(plan: Plan, named: Callable[[str], str]) -> None:
     if plan.workload.max_output_tokens > plan.workload.max_context_tokens:
         raise PlanError(named("workload.max_output_tokens"), f"workload.max_output_tokens is {plan.workload.max_output_tokens}",
                         f"but max_context_tokens is {plan.workload.max_context_tokens}", "lower max_output_tokens")  # fmt: skip
+    if endpoint is not None and plan.simulate is not None:
+        raise PlanError(named("endpoint.url"), "the plan has an [endpoint] and a [simulate] table",
+                        "requests are sent, or they are simulated", "leave one out")  # fmt: skip
     if endpoint is None:
         if plan.workload.track == "natural":
             raise PlanError(named("workload.track"), "workload.track is natural and there is no endpoint",
                             "a model that stops by itself was needed, and the embedded target is a simulation",
                             "leave the track out, or add --endpoint URL")  # fmt: skip
         return
-    scheme, host, secret = _address(endpoint.url)
-    if secret or any(name.lower() in _KEY_HEADERS for name in endpoint.headers):
-        raise PlanError(named("endpoint.url"), "the endpoint's url or headers hold a secret", "a plan is copied into the run folder",
-                        "put the key into an environment variable and name it in api_key_env")  # fmt: skip
-    if scheme not in ("http", "https") or not host:
-        raise PlanError(named("endpoint.url"), f"endpoint.url is `{endpoint.url}`", "an http or https URL was needed",
-                        "write it like http://127.0.0.1:8000/v1")  # fmt: skip
-
-
-def _address(url: str) -> tuple[str, str, bool]:
-    """Scheme, host, and whether a user name or password stands in it; empty where it is not a URL."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # an unclosed bracket of an IPv6 address
-        return "", "", False
-    return parts.scheme, parts.hostname or "", parts.username is not None
+    endpointfile.check(endpoint, named)
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------------
@@ -314,6 +323,16 @@ def _resolve(wish: Table, place: tuple[str, ...], base: Path) -> None:
     value = wish.get(place[0], {}).get(place[-1]) if place in _PATHS else None
     if isinstance(value, str) and value and value not in PROFILES:
         _put(wish, place, str((base / value).absolute()))
+
+
+def _resolve_simulate(wish: Table, base: Path) -> None:
+    """The same for the files that a [simulate] table names."""
+    for name, value in wish.items():
+        is_folder = name == "calibrate" or (name == "silicon" and value != "aiconfigurator")
+        if isinstance(value, str) and (value.endswith(".toml") or (value and is_folder)):
+            wish[name] = str((base / value).absolute())
+    if isinstance(wish.get("catalog"), list):
+        wish["catalog"] = [str((base / str(file)).absolute()) for file in wish["catalog"]]
 
 
 def _cap_output(wish: Table) -> None:

@@ -17,6 +17,7 @@ from openagentperf.client.unreachable import complaint
 from openagentperf.corpus.layout import Compiled
 from openagentperf.corpus.longest import candidates, size_bytes
 from openagentperf.errors import EndpointError
+from openagentperf.load.alike import together
 from openagentperf.load.probe import Probe
 from openagentperf.plan import Endpoint, Plan
 from openagentperf.records.phase import PhaseOrder
@@ -29,10 +30,10 @@ PROBE_TIMEOUT_S = 120.0
 REACH_TIMEOUT_S = 20.0
 """Of the list of models, which costs a server nothing."""
 _EOS_TOKENS = (64, 37)
-"""Two lengths: a server with a fixed answer length of its own may honour one by accident."""
+"""Two lengths: a fixed answer length of the server's own may honour one by accident."""
 _EOS_PROMPT = b'[{"role":"user","content":"Reply with exactly the word: hi"}]'
 _WHOLE = 0.6
-"""Of the tokens that the ratio of a short turn foretells for the longest. Code of another language moves a ratio by 20 %, not by 40."""
+"""Of the tokens that a short turn's ratio foretells for the longest. Code of another language moves a ratio by 20 %, not by 40."""
 _LONG_TURNS = 6
 """How many are really sent, each of another trajectory: by the corpus's count one is the longest, by the server's another."""
 
@@ -48,8 +49,14 @@ class _Models(msgspec.Struct):
 
 
 def check(endpoint: Endpoint, headers: dict[str, str], plan: Plan, corpus: Compiled, order: PhaseOrder) -> Report:
-    """Ask everything. `order` lends nonces and a seed; nothing of it is run. Never raises for what the endpoint does."""
-    asking = _Preflight(endpoint, headers, plan, corpus, order).ask()
+    """Ask everything, of each URL. `order` lends nonces and a seed; nothing of it is run. Never raises for what the endpoint does."""
+
+    async def ask_all() -> Report:
+        each = (msgspec.structs.replace(endpoint, url=url, urls=()) for url in endpoint.all_urls)
+        asked = (_Preflight(one, headers, plan, corpus, order).ask() for one in each)
+        return together(endpoint.all_urls, await asyncio.gather(*asked))
+
+    asking = ask_all()
     try:
         return asyncio.run(asking)
     finally:
@@ -289,8 +296,7 @@ class _Preflight:
 
     async def _cache(self) -> bool:
         """The same prompt twice, then a conversation of three turns."""
-        turn = self._shortest()
-        replay = self._probe.fresh()
+        turn, replay = self._shortest(), self._probe.fresh()
         first = await self._turn(turn, replay=replay)
         second = await self._turn(turn, replay=replay)
         if first.failure or second.failure:

@@ -10,7 +10,7 @@ from openagentperf.plan import Rigor
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.progress import Progress, Stage
 from openagentperf.records.standing import Standing
-from openagentperf.records.turns import TurnRow
+from openagentperf.records.turns import ClientSample, TurnRow
 from openagentperf.score.columns import Turns
 from openagentperf.score.quantile import quantile_or_none
 from openagentperf.score.turn import pace, ttft_s
@@ -18,6 +18,10 @@ from openagentperf.units import NS_PER_S, Ns, s_to_ns
 
 _ROWS = 2000
 """Figures are of the last so many turns: a snapshot twice a second must not cost more as a phase of an hour goes on."""
+
+
+_SAMPLES = 1000
+"""Each worker leaves one a second, so that the last of each are among so many."""
 
 
 def snapshot(
@@ -46,6 +50,7 @@ def snapshot(
         kind=order.kind,
         agents=order.agents,
         active_agents=started if stage == "ramp" else order.agents,
+        in_flight=in_flight(collector.samples),
         measured_turns=collector.measured_turns,
         wanted_turns=wanted_turns,
         failed_turns=collector.failed_turns,
@@ -55,7 +60,7 @@ def snapshot(
         phase_left_s=max(0.0, (window_ends_ns - now_ns) / NS_PER_S),
         run_left_s=rest_s(standings, rigor, order.agents, usual_s, in_phase_s),
         last_error=next((f"{r.failure}: {r.detail}" for r in reversed(collector.rows[-50:]) if _failed(r)), ""),
-        brackets=tuple(_bracket(standing) for standing in standings),
+        brackets=tuple(bracket(standing) for standing in standings),
     )
 
 
@@ -81,6 +86,12 @@ def rest_s(
     return max(all_s - min(in_phase_s, all_s / phases), 0.0) if phases else 0.0
 
 
+def in_flight(samples: Sequence[ClientSample]) -> int | None:
+    """Requests open at each worker's last sample, added up; None where no worker has left one."""
+    last = {sample.worker: sample.in_flight for sample in samples[-_SAMPLES:]}
+    return sum(last.values()) if last else None
+
+
 def _failed(row: TurnRow) -> bool:
     """Not for the phase's own end, which breaks off what is open then."""
     return row.failure not in ("", "aborted")
@@ -90,7 +101,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _bracket(standing: Standing) -> str:
+def bracket(standing: Standing) -> str:
+    """What is known of one tier so far, in words."""
     if standing.agents is not None and standing.standing != "unfinished":
         return f"{standing.tier}: {standing.agents} {standing.standing}"
     failing = f"fails at {standing.failing}" if standing.failing is not None else "no failure yet"

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from openagentperf.errors import PlanError
-from openagentperf.plan import Endpoint, Load, Plan, Rigor, Search, System, Tier, TierSet, Workload
+from openagentperf.plan import Endpoint, Load, Plan, Rigor, Search, Simulate, System, Tier, TierSet, Workload
 from openagentperf.system import Pool, Price
 
 Table: TypeAlias = dict[str, Any]
@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 _STRUCTS: dict[str, type[Struct]] = {
     "$": Plan, "$.rigor": Rigor, "$.tiers": TierSet, "$.tiers.tier": Tier, "$.endpoint": Endpoint,
-    "$.workload": Workload, "$.search": Search, "$.load": Load, "$.system": System, "$.system.price": Price, "$.system.pools": Pool,
+    "$.workload": Workload, "$.search": Search, "$.load": Load, "$.simulate": Simulate,
+    "$.system": System, "$.system.price": Price, "$.system.pools": Pool,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from openagentperf import __version__, planfile, rundir, tables
-from openagentperf.errors import StorageError
+from openagentperf.errors import OpenAgentPerfError, StorageError
 from openagentperf.plan import Plan, System, TierSet
 from openagentperf.records.phase import Judged
 from openagentperf.records.power import EnergyFault, IdlePower, IdleSpans, MeterFacts, Meters, WindowEnergy
@@ -25,6 +25,7 @@ from openagentperf.score.capacity import CorpusFacts
 from openagentperf.score.columns import Turns
 from openagentperf.score.phase import judge
 from openagentperf.search.step import standings
+from openagentperf.sim.account import account
 from openagentperf.units import Ns
 
 
@@ -97,11 +98,22 @@ def history(run: Path, plan: Plan, tiers: TierSet) -> list[Judged]:
     """Every judged attempt of the ledger, in order, judged anew for `tiers`."""
     facts = read_run_facts(run)
     meters = read_meters(run, plan.system)
-    return [
-        judge_phase(rundir.phase_folder(run, line.index, line.agents), plan, tiers, facts, meters)
-        for line in rundir.read_ledger(run)
-        if line.event == "judged"
-    ]
+    judged = []
+    for line in rundir.read_ledger(run):
+        if line.event != "judged":
+            continue
+        folder = rundir.phase_folder(run, line.index, line.agents)
+        try:
+            judged.append(judge_phase(folder, plan, tiers, facts, meters))
+        except OpenAgentPerfError:
+            raise
+        except Exception as error:
+            # Tables that are whole and hold what no run writes: a column of another kind, or none of its name.
+            raise StorageError(
+                str(folder), f"cannot be judged ({type(error).__name__}: {error})", "rows that a run wrote",
+                "restore the run folder",
+            ) from error  # fmt: skip
+    return judged
 
 
 def derive(run: Path, tiers: TierSet | None = None) -> Result:
@@ -110,10 +122,11 @@ def derive(run: Path, tiers: TierSet | None = None) -> Result:
     chosen = tiers or plan.tiers
     judged = history(run, plan, chosen)
     facts = read_run_facts(run)
+    standing = standings(judged, chosen, plan.search, plan.rigor)
     return capacity.result(
         msgspec.structs.replace(plan, tiers=chosen) if tiers else plan,
         judged,
-        standings(judged, chosen, plan.search, plan.rigor),
+        standing,
         CorpusFacts(
             digest=facts.corpus_digest,
             sealed_root=facts.sealed_root,
@@ -123,4 +136,5 @@ def derive(run: Path, tiers: TierSet | None = None) -> Result:
         __version__,
         facts.corpus_notes,
         _idle(run, read_meters(run, plan.system), plan.system),
+        account(run, chosen, judged, standing) if plan.simulate is not None else None,
     )

@@ -26,9 +26,11 @@ from typing import Protocol, TypeAlias
 
 import httptools
 
-from openagentperf.client.clock import ANCILLARY_BYTES, SO_TIMESTAMPNS, Clock, now_ns
+from openagentperf.client import sockets
+from openagentperf.client.clock import ANCILLARY_BYTES, Clock, now_ns
 from openagentperf.client.endpoint import Address
 from openagentperf.client.reads import SharedReads
+from openagentperf.client.sockets import OUR_LIMITS
 from openagentperf.records.turns import Failure
 
 Piece: TypeAlias = bytes | memoryview
@@ -40,7 +42,6 @@ EAGER_READS = 4
 _READ_BYTES = 1 << 16
 _SHARED = memoryview(bytearray(_READ_BYTES))
 _INTO = [_SHARED]
-_OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Owner(Protocol):
@@ -73,8 +74,11 @@ class Connection:
         context: ssl.SSLContext | None = None,
         shared: SharedReads | None = None,
     ) -> None:
-        """`shared` reads the body of a stream from its EAGER_READS-th read on; the loop itself reads all else, or all."""
-        self._shared = shared
+        """`shared` reads the body of a stream from its EAGER_READS-th read on; the loop itself reads all else, or all.
+
+        Over a unix socket it reads all: the kernel does not stamp what comes there, so no read may wait.
+        """
+        self._shared = None if address.is_unix else shared
         self._together = False
         self._loop, self.address, self._clock, self._owner, self._context = loop, address, clock, owner, context
         self._sock: socket.socket | None = None
@@ -83,14 +87,9 @@ class Connection:
         self._incoming = None if context is None else ssl.MemoryBIO()
         self._outgoing = None if context is None else ssl.MemoryBIO()
         self._out: list[Piece] = []
-        self._writing = False
-        self._dead = False
         self._parser: httptools.HttpResponseParser | None = None
-        self.open = False
-        self.busy = False
-        self.requests = 0
-        self.status = 0
-        self.idle_since_ns = 0
+        self._writing = self._dead = self.open = self.busy = False
+        self.requests = self.status = self.idle_since_ns = 0
         self._fresh()
 
     def _fresh(self) -> None:
@@ -103,19 +102,27 @@ class Connection:
     def dial(self) -> None:
         """Begin to connect; the owner hears `opened` or `lost`."""
         try:
-            sock = socket.socket(self.address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            self._sock, self._fd = sock, sock.fileno()
-            if self.address.family != getattr(socket, "AF_UNIX", -1):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._clock.kernel:
-                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            code = sock.connect_ex(self.address.sockaddr)
+            self._sock = sockets.stream(self.address, stamped=self._clock.kernel)
         except OSError as error:
-            code = error.errno or errno.EIO
-        if code in (0, errno.EINPROGRESS):
+            self._refused(error.errno or errno.EIO)
+            return
+        self._fd = self._sock.fileno()
+        self._connect()
+
+    def _connect(self) -> None:
+        if self._sock is None:
+            return
+        code = sockets.connect(self._sock, self.address)
+        if code == errno.EAGAIN:
+            self._loop.call_later(sockets.AGAIN_S, self._connect)
+        elif code:
+            self._refused(code)
+        else:
             self._loop.add_writer(self._fd, self._connected)
-        else:  # told on a later turn of the loop, so that an owner never hears back inside its own call
-            self._loop.call_soon(self._die, "client" if code in _OUR_LIMITS else "connect", os.strerror(code))
+
+    def _refused(self, code: int) -> None:
+        """Told on a later turn of the loop, so that an owner never hears back inside its own call."""
+        self._loop.call_soon(self._die, "client" if code in OUR_LIMITS else "connect", os.strerror(code))
 
     def _connected(self) -> None:
         sock = self._sock
@@ -124,16 +131,15 @@ class Connection:
         self._loop.remove_writer(self._fd)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._die("client" if code in _OUR_LIMITS else "connect", os.strerror(code))
+            self._refused(code)
             return
+        self._loop.add_reader(self._fd, self._readable)
         if self._context is None:
-            self._loop.add_reader(self._fd, self._readable)
             self._opened()
             return
         assert self._incoming is not None
         assert self._outgoing is not None
         self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_hostname=self.address.server_name)
-        self._loop.add_reader(self._fd, self._readable)
         self._handshake()
 
     def _handshake(self) -> None:
@@ -202,7 +208,7 @@ class Connection:
                 self._loop.add_writer(self._fd, self._write)
             return
         except OSError as error:
-            failure: Failure = "client" if error.errno in _OUR_LIMITS else "reset"
+            failure: Failure = "client" if error.errno in OUR_LIMITS else "reset"
             self._die(failure, f"while sending: {error.strerror}")
             return
         if self._writing:
@@ -326,8 +332,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket, tell nobody. The reads of the last request stay."""
-        self._dead = True
-        self.open = False
+        self._dead, self.open = True, False
         sock, self._sock = self._sock, None
         if sock is not None:
             if self._together and self._shared is not None:

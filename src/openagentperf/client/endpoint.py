@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -13,14 +15,20 @@ from msgspec import Struct
 from openagentperf.errors import EndpointError
 
 Sockaddr: TypeAlias = Any
+UNIX = "unix:"
+_ZONE = re.compile(r"%[^]:]*(?=\])")
+"""The zone of a link-local IPv6 address is of this host alone: RFC 6874 keeps it out of the Host header."""
 _PROBE_S = 5.0
+_UNIX_PATH_BYTES = 107
+"""What fits into a sockaddr_un behind its closing zero."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
     """A resolved endpoint: name look-ups happen once, before load."""
 
     family: int
-    sockaddr: tuple[object, ...]
+    sockaddr: tuple[object, ...] | str
+    """A string for a unix socket: its path."""
     host: str
     """Value of the Host header."""
     server_name: str
@@ -30,21 +38,26 @@ class Address(Struct, frozen=True, kw_only=True):
     """Base path without a trailing slash, `/v1` for most."""
     url: str
 
+    @property
+    def is_unix(self) -> bool:
+        """A unix socket: no ports, and no stamps of the kernel's."""
+        return isinstance(self.sockaddr, str)
 
-def resolve(url: str, option: str = "--endpoint") -> Address:
-    """Parse and look up an endpoint's base URL, given as `option`. Raises EndpointError for a bad URL or an unknown host."""
-    parts = urlsplit(url)
+
+def resolve(url: str, option: str = "--endpoint", *, unix: bool = True) -> Address:
+    """Parse and look up an endpoint's base URL, given as `option`; `unix` takes the path of a unix socket too.
+
+    Raises EndpointError for a bad URL or an unknown host.
+    """
+    if unix and url.startswith(UNIX):
+        return _unix(url, option)
     try:
+        parts = urlsplit(url)  # raises for an unclosed bracket
         port = parts.port
     except ValueError:
-        port = -1
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-        raise EndpointError(
-            f"endpoint {url}",
-            "is not a URL that can be called",
-            "http://HOST[:PORT]/v1 or https://... was needed",
-            f"check {option}",
-        )
+        raise _uncallable(url, option) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _uncallable(url, option)
     try:
         found = socket.getaddrinfo(
             parts.hostname, port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM
@@ -60,11 +73,43 @@ def resolve(url: str, option: str = "--endpoint") -> Address:
     return Address(
         family=family,
         sockaddr=sockaddr,
-        host=parts.netloc.rpartition("@")[2],
-        server_name=parts.hostname,
+        host=_ZONE.sub("", parts.netloc.rpartition("@")[2]),
+        server_name=parts.hostname.partition("%")[0],
         tls=parts.scheme == "https",
         path=parts.path.rstrip("/"),
         url=url,
+    )
+
+
+def split_unix(url: str) -> tuple[str, str]:
+    """`unix:/run/engine.sock[:/v1]` as the socket's path and the base path behind its last colon, `/v1` where none is given."""
+    rest = url.removeprefix(UNIX)
+    path, colon, base = rest.rpartition(":")
+    return (path, base.rstrip("/")) if colon and base.startswith("/") else (rest, "/v1")
+
+
+def _unix(url: str, option: str) -> Address:
+    path, base = split_unix(url)
+    if not path.startswith("/"):
+        raise _uncallable(url, option)
+    if len(os.fsencode(path)) > _UNIX_PATH_BYTES:
+        raise EndpointError(
+            f"endpoint {url}",
+            f"the socket's path is {len(os.fsencode(path))} bytes long",
+            f"at most {_UNIX_PATH_BYTES} were needed",
+            "let the server listen at a shorter path, or link one to it",
+        )
+    return Address(
+        family=socket.AF_UNIX, sockaddr=path, host="localhost", server_name="localhost", tls=False, path=base, url=url
+    )
+
+
+def _uncallable(url: str, option: str) -> EndpointError:
+    return EndpointError(
+        f"endpoint {url}",
+        "is not a URL that can be called",
+        f"http://HOST[:PORT]/v1, https://... or {UNIX}/PATH was needed",
+        f"check {option}",
     )
 
 

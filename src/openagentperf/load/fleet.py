@@ -19,6 +19,7 @@ import msgspec
 
 from openagentperf.client.clock import now_ns, wall_minus_monotonic_ns
 from openagentperf.errors import CorpusError, EndpointError, OpenAgentPerfError, StorageError, WorkerError
+from openagentperf.load.budget import cores_of
 from openagentperf.load.collect import Collector
 from openagentperf.load.protocol import (
     Begin,
@@ -138,7 +139,8 @@ class Fleet:
         self._selector.close()
 
     def _start(self, worker: int) -> None:
-        setup = msgspec.structs.replace(self._setup, worker=worker)
+        asked = self._setup
+        setup = msgspec.structs.replace(asked, worker=worker, cores=cores_of(asked.cores, worker, asked.workers))
         process = _Process(setup, self._logs / f"worker-{worker}.log")
         self._processes.insert(worker, process)
         assert process.popen.stdout is not None
@@ -229,7 +231,7 @@ class Fleet:
             wall_offset_ns=(wall_before_ns, wall_minus_monotonic_ns()),
             hit_limit=hit_limit,
             workers=len(self._processes),
-            stamps="kernel" if any(row.read_lag_ns is not None for row in collector.rows) else "user",
+            stamps="kernel" if collector.stamped else "user",
             min_active_share=collector.active_share(opens_ns, window_end_ns),
             faults=tuple(faults),
         )

@@ -1,6 +1,6 @@
 """A lane: one connection of an agent, and the turn it has in hand.
 
-    schedule -> [dial ahead of time] -> due -> send -> ... reads ... -> ended -> seat.drained (which schedules what comes next) -> row
+    schedule -> [dial ahead of time, paced] -> due -> send -> ... reads ... -> ended -> seat.drained (which schedules the next) -> row
 
 At most one turn in hand: waiting for its due time, or in flight. The connection is dialled up to a second before the turn is
 due (so that TTFT does not hold a handshake that a real agent's client would not pay), and used again only while it is younger
@@ -16,20 +16,26 @@ from typing import Literal, Protocol
 from openagentperf.agent import Send
 from openagentperf.client.clock import now_ns
 from openagentperf.client.connection import Connection
+from openagentperf.load.dials import Dials
 from openagentperf.load.requests import Request
 from openagentperf.records.turns import Failure, RawTurn
 from openagentperf.units import NS_PER_S, Ns
 
 DIAL_AHEAD_NS = 1 * NS_PER_S
+_NONE = array("q")
 
 
 class Host(Protocol):
     """What a lane and its seat need of their phase."""
 
     loop: asyncio.AbstractEventLoop
+    dials: Dials
     worker: int
     idle_reuse_ns: Ns
     stopping: bool
+    due: dict[Lane, None]
+    """Lanes whose turn is due and has not ended, in the order in which they fell due."""
+    active_agents: int
 
     def connection(self, lane: Lane) -> Connection: ...
     def request(self, send: Send, agent: int) -> Request: ...
@@ -50,11 +56,13 @@ class Lane:
     """See the module's docstring. Implements client.connection.Owner."""
 
     __slots__ = (
+        "_asked_ns",
         "_conn",
         "_dial_timer",
         "_due_passed",
         "_host",
         "_how",
+        "_paced_ns",
         "_request",
         "_seat",
         "_sent_ns",
@@ -75,6 +83,14 @@ class Lane:
         self._how: Literal["", "new", "reused", "redialled"] = ""
         self._request: Request | None = None
         self._sent_ns: Ns | None = None
+        self._asked_ns: Ns | None = None
+        """Since when a dial waits its turn, 0 while it is asked for; None where none does."""
+        self._paced_ns: Ns = 0
+
+    @property
+    def agent(self) -> int:
+        """Whose turns it carries."""
+        return self._seat.index
 
     # -- before a turn -----------------------------------------------------------------------------------------------------
 
@@ -85,6 +101,7 @@ class Lane:
         self._due_passed = False
         self._how = ""
         self._sent_ns = None
+        self._paced_ns = 0
         host.turn_scheduled(send.due_ns)
         # Spliced ahead: nothing is left to do at `due`.
         self._request = host.request(send, self._seat.index)
@@ -105,9 +122,22 @@ class Lane:
 
     def _dial(self) -> None:
         self._dial_timer = None
-        if self._conn is None and not self._host.stopping:
-            self._conn = self._host.connection(self)
-            self._conn.dial()
+        turn = self.turn
+        if turn is not None and self._conn is None and self._asked_ns is None and not self._host.stopping:
+            self._asked_ns = 0
+            self._host.dials.ask(turn.due_ns, self._dial_now)
+            if self._asked_ns is not None:
+                self._asked_ns = now_ns()
+
+    def _dial_now(self) -> bool:
+        asked_ns, self._asked_ns = self._asked_ns, None
+        if asked_ns is None or self.turn is None or self._conn is not None or self._host.stopping:
+            return False
+        if asked_ns:
+            self._paced_ns += max(0, now_ns() - max(asked_ns, self.turn.due_ns))
+        self._conn = self._host.connection(self)
+        self._conn.dial()
+        return True
 
     def _due(self) -> None:
         self._timer = None
@@ -117,6 +147,7 @@ class Lane:
             self._timer = self._host.loop.call_later(_seconds_until(turn.due_ns), self._due)
             return
         self._due_passed = True
+        self._host.due[self] = None
         if self._conn is None:
             self._dial()
         elif self._conn.open:
@@ -168,9 +199,10 @@ class Lane:
         """The turn in hand took too long, or the phase ends. A turn that is not yet due is only forgotten."""
         if self.in_flight and self._conn is not None:
             self._conn.abort(failure, detail)
-        elif self._due_passed and self._conn is not None:
+        elif self._due_passed:
             conn, self._conn = self._conn, None
-            conn.close()
+            if conn is not None:
+                conn.close()
             self._finish(conn, failure, detail)
 
     def stop(self) -> None:
@@ -182,26 +214,33 @@ class Lane:
         if self._conn is not None:
             self._conn.close()
             self._conn = None
+        self._asked_ns = None
+        self._host.due.pop(self, None)
         self.turn = None
 
-    @property
-    def overdue_since_ns(self) -> Ns | None:
-        """When the turn in hand was due, if it is in flight or held up by a dial."""
-        return self.turn.due_ns if self.turn is not None and (self.in_flight or self._due_passed) else None
+    def waited_ns(self, now: Ns) -> Ns:
+        """How long ago the turn in hand was due, if it is in flight or held up by a dial; 0 where none is."""
+        return now - self.turn.due_ns if self.turn is not None and (self.in_flight or self._due_passed) else 0
 
-    def _finish(self, conn: Connection, failure: Failure, detail: str) -> None:
+    def _finish(self, conn: Connection | None, failure: Failure, detail: str) -> None:
+        """`conn` is None where the turn was given up while its dial waited."""
         turn = self.turn
         assert turn is not None
+        self._host.due.pop(self, None)
+        if self._asked_ns is not None:
+            self._paced_ns += max(0, now_ns() - max(self._asked_ns, turn.due_ns))
+            self._asked_ns = None
+        paced_ns = self._paced_ns
         self.turn = None
         self.in_flight = False
         self._due_passed = False
-        times, lags, chunks = conn.times, conn.lags, conn.chunks
+        times, lags, chunks = (conn.times, conn.lags, conn.chunks) if conn is not None else (_NONE, _NONE, [])
         sent_ns, how, request = self._sent_ns, self._how, self._request
         assert request is not None
         closed_ns = times[-1] if times and not failure else now_ns()
-        if not conn.open:
+        if conn is None or not conn.open:
             self._conn = None
-        failed = bool(failure) or conn.status != 200
+        failed = bool(failure) or conn is None or conn.status != 200
         # First: the clock of what comes next is already running.
         last = self._seat.drained(self, turn, closed_ns, failed)
         row = RawTurn(
@@ -225,6 +264,7 @@ class Lane:
             exact_tokens=request.exact_tokens,
             corpus_tokens=request.corpus_tokens,
             line=turn.line,
+            paced_ns=paced_ns,
         )
         self._host.turn_ended(row)
 

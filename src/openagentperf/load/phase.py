@@ -10,12 +10,14 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Protocol
 
 from openagentperf.agent import Agent, Send
 from openagentperf.client.clock import Clock, now_ns
 from openagentperf.client.connection import Connection
 from openagentperf.errors import StorageError
+from openagentperf.load.dials import Dials
 from openagentperf.load.lane import Lane
 from openagentperf.load.requests import Request
 from openagentperf.load.seat import Seat
@@ -44,6 +46,7 @@ class WorkerPhase:
         agents: list[Agent],
         requests: Requests,
         connect: Callable[[Lane], Connection],
+        dials: Dials,
         clock: Clock,
         writer: FrameWriter,
         *,
@@ -52,8 +55,10 @@ class WorkerPhase:
         drained: Callable[[], None],
         broken: Callable[[StorageError], None],
     ) -> None:
-        self.loop, self.worker, self.idle_reuse_ns = loop, worker, idle_reuse_ns
+        self.loop, self.dials, self.worker, self.idle_reuse_ns = loop, dials, worker, idle_reuse_ns
         self.stopping = False
+        self.due: dict[Lane, None] = {}
+        self.active_agents = 0
         self._order, self._requests, self._connect, self._clock, self._writer = order, requests, connect, clock, writer
         self._drained, self._broken = drained, broken
         self._seats = [Seat(self, agent) for agent in agents]
@@ -137,6 +142,7 @@ class WorkerPhase:
         for lane in self._lanes():
             lane.give_up("aborted", "the phase ended while the turn was open")
             lane.stop()
+        self.dials.clear()
         gc.callbacks.remove(self._gc_event)
         gc.enable()
         self._writer.close()
@@ -144,7 +150,11 @@ class WorkerPhase:
     # -- its own health ----------------------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        """Every 20 ms: how late is the loop? Once a second a sample, twice a second a look for turns that take too long."""
+        """Every 20 ms: how late is the loop? Once a second a sample, twice a second a look for turns that take too long.
+
+        Neither looks at an agent in a tool delay. Those whose turns are due stand in the order in which they fell due: the first that
+        has not waited too long ends the look.
+        """
         now = now_ns()  # loop.time() is taken once an iteration, before the callbacks whose length is asked for here
         self._lag_max_ns = max(self._lag_max_ns, now - self._beat_due_ns)
         if now - self._second_ns >= NS_PER_S:
@@ -152,10 +162,8 @@ class WorkerPhase:
         if now - self._sweep_ns >= _SWEEP_NS:
             self._sweep_ns = now
             limit_ns = s_to_ns(self._order.turn_timeout_s)
-            for lane in self._lanes():
-                since = lane.overdue_since_ns
-                if since is not None and now - since > limit_ns:
-                    lane.give_up("timeout", f"no complete answer within {self._order.turn_timeout_s:.0f} s")
+            for lane in list(takewhile(lambda lane: lane.waited_ns(now) > limit_ns, self.due)):
+                lane.give_up("timeout", f"no complete answer within {self._order.turn_timeout_s:.0f} s")
         self._next_beat()
 
     def _sample(self, now: Ns) -> None:
@@ -166,8 +174,8 @@ class WorkerPhase:
             loop_lag_max_ns=self._lag_max_ns,
             cpu_ns=cpu_ns - self._cpu_ns,
             gc_pause_max_ns=self._gc_max_ns,
-            active_agents=sum(seat.active for seat in self._seats),
-            in_flight=sum(lane.in_flight for lane in self._lanes()),
+            active_agents=self.active_agents,
+            in_flight=sum(lane.in_flight for lane in self.due),
             clock_offset_ns=self._clock.sample(),
         )
         self._second_ns, self._cpu_ns, self._lag_max_ns, self._gc_max_ns = now, cpu_ns, 0, 0

@@ -68,7 +68,7 @@ class Probe:
         asked = self._setup(facts)
         if count_only:
             asked = msgspec.structs.replace(asked, exact=False, max_output_tokens=1, context_tokens=0)
-        maker = RequestMaker(self._corpus, self._order, self._post(), asked)
+        maker = RequestMaker(self._corpus, self._order, [self._post()], asked)
         line = self._corpus.line_of(*at)
         send = Send(trajectory=at[0], turn=at[1], replay=replay, due_ns=now_ns(), line=line)
         return await self._ask(maker.make(send, agent=0).pieces, first_read)

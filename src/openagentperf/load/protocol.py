@@ -21,7 +21,8 @@ class Setup(Struct, frozen=True, kw_only=True, tag=True):
 
     worker: int
     workers: int
-    url: str
+    urls: tuple[str, ...]
+    """Base URLs of the endpoints; agent i speaks to number i modulo how many there are (load.requests.route)."""
     ca_file: str
     headers: dict[str, str]
     fixed_head: bytes
@@ -35,6 +36,10 @@ class Setup(Struct, frozen=True, kw_only=True, tag=True):
     corpus: str
     """Path of the compiled corpus."""
     idle_reuse_s: float
+    dials_per_s: float = 2000.0
+    """Of all workers together."""
+    cores: tuple[int, ...] = ()
+    """CPU cores that this worker keeps to; none: any."""
 
 
 class Begin(Struct, frozen=True, kw_only=True, tag=True):

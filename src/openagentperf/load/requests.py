@@ -5,6 +5,7 @@ head (fixed) + Content-Length | body head (fixed) + max_tokens | tools | message
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from openagentperf.agent import Send
@@ -31,11 +32,17 @@ class Request(NamedTuple):
     """Prompt tokens by the corpus's own count."""
 
 
+def route(agent: int, endpoints: int) -> int:
+    """Which of several endpoints an agent speaks to, in every phase and for all its turns: its prefixes stay where they were cached."""
+    return agent % endpoints
+
+
 class RequestMaker:
     """For one phase: the phase nonce is the same in all its requests."""
 
-    def __init__(self, corpus: Compiled, order: PhaseOrder, head: bytes, setup: Setup) -> None:
-        self._corpus, self._head, self._setup = corpus, head, setup
+    def __init__(self, corpus: Compiled, order: PhaseOrder, heads: Sequence[bytes], setup: Setup) -> None:
+        """`heads`: of a request to each endpoint (client.endpoint.request_head)."""
+        self._corpus, self._heads, self._setup = corpus, heads, setup
         self._phase_nonce = order.phase_nonce.encode()
         self._key = order.nonce_key
 
@@ -48,7 +55,7 @@ class RequestMaker:
         nonce = replay_nonce(self._key, agent, send.replay)
         messages = corpus.message_pieces(send.trajectory, send.turn, self._phase_nonce, nonce)
         length = len(opening) + corpus.messages_bytes(send.trajectory, send.turn) + len(CLOSE)
-        head = b"%s%d\r\n\r\n" % (self._head, length)
+        head = b"%s%d\r\n\r\n" % (self._heads[route(agent, len(self._heads))], length)
         pieces: list[Piece] = [head + opening, *messages, CLOSE]
         return Request(pieces, len(head) + length, wanted if self._setup.exact else 0, slot.input_tokens)
 

@@ -18,16 +18,19 @@ from openagentperf.units import Ns
 class Seat:
     """See the module's docstring. Implements load.lane.Owner."""
 
-    __slots__ = ("_agent", "_free", "_host", "index", "lanes")
+    __slots__ = ("_agent", "_counted", "_free", "_host", "index", "lanes")
 
     def __init__(self, host: Host, agent: Agent) -> None:
         self._host, self._agent = host, agent
         self.index = agent.index
         self.lanes: list[Lane] = []
         self._free: list[Lane] = []
+        self._counted = False
+        """It is among its host's active agents."""
 
     def start(self) -> None:
         self._give(self._agent.start(now_ns()))
+        self._count()
 
     @property
     def active(self) -> bool:
@@ -38,10 +41,18 @@ class Seat:
         """The lane's turn has ended; whether its whole trajectory has with it."""
         self._free.append(lane)
         if self._host.stopping:
+            self._count()
             return False
         sends = self._agent.drained(turn.line, now_ns, failed)
         self._give(sends)
+        self._count()
         return bool(sends) and sends[0].replay > turn.replay
+
+    def _count(self) -> None:
+        """Told as it changes: to ask 10,000 idle agents once a second costs more than all else that they do."""
+        if self.active is not self._counted:
+            self._counted = self.active
+            self._host.active_agents += 1 if self._counted else -1
 
     def _give(self, sends: Iterable[Send]) -> None:
         for send in sends:

@@ -15,7 +15,7 @@ def setup(plan: Plan, endpoint: Endpoint, headers: dict[str, str], facts: Server
     return Setup(
         worker=0,
         workers=plan.load.workers,
-        url=endpoint.url,
+        urls=endpoint.all_urls,
         ca_file=endpoint.ca_file,
         headers=headers,
         fixed_head=fixed_head(
@@ -31,4 +31,6 @@ def setup(plan: Plan, endpoint: Endpoint, headers: dict[str, str], facts: Server
         token_ratio=facts.token_ratio,
         corpus=corpus,
         idle_reuse_s=endpoint.idle_reuse_s,
+        dials_per_s=plan.load.dials_per_s,
+        cores=plan.load.cores,
     )

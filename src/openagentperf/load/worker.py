@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import sys
 import traceback
 from pathlib import Path
@@ -24,6 +23,8 @@ from openagentperf.client.endpoint import request_head, resolve, tls_context
 from openagentperf.client.reads import SharedReads
 from openagentperf.corpusfile import open_corpus
 from openagentperf.errors import CorpusError, EndpointError, OpenAgentPerfError, StorageError
+from openagentperf.load.budget import raise_file_limit
+from openagentperf.load.dials import Dials
 from openagentperf.load.lane import Lane
 from openagentperf.load.phase import WorkerPhase
 from openagentperf.load.protocol import (
@@ -40,7 +41,7 @@ from openagentperf.load.protocol import (
     ToWorker,
     pack,
 )
-from openagentperf.load.requests import RequestMaker
+from openagentperf.load.requests import RequestMaker, route
 from openagentperf.rundir import FrameWriter, frames_path
 from openagentperf.seeds import share
 from openagentperf.units import s_to_ns
@@ -51,22 +52,26 @@ class Worker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, setup: Setup) -> None:
         self._loop, self._setup = loop, setup
-        self._address = resolve(setup.url)
-        self._context = tls_context(setup.ca_file) if self._address.tls else None
+        if setup.cores:
+            os.sched_setaffinity(0, setup.cores)
+        self._addresses = [resolve(url) for url in setup.urls]
+        self._contexts = [tls_context(setup.ca_file) if address.tls else None for address in self._addresses]
         self._clock = Clock()
         self._shared = SharedReads(loop) if self._clock.kernel else None
         # The parent has verified it: 1.2 s a GB, not once more in each worker.
         self._corpus = open_corpus(Path(setup.corpus), verify=False)
-        self._head = request_head(self._address, "POST", "/chat/completions", setup.headers)
+        self._heads = [request_head(a, "POST", "/chat/completions", setup.headers) for a in self._addresses]
+        self._dials = Dials(loop, setup.dials_per_s / setup.workers)
         self._phase: WorkerPhase | None = None
 
     def begin(self, message: Begin) -> None:
         setup, order = self._setup, message.order
         self._clock.sample()
-        requests = RequestMaker(self._corpus, order, self._head, setup)
+        requests = RequestMaker(self._corpus, order, self._heads, setup)
 
         def connect(lane: Lane) -> Connection:
-            return Connection(self._loop, self._address, self._clock, lane, self._context, self._shared)
+            k = route(lane.agent, len(self._addresses))
+            return Connection(self._loop, self._addresses[k], self._clock, lane, self._contexts[k], self._shared)
 
         self._phase = WorkerPhase(
             self._loop,
@@ -74,6 +79,7 @@ class Worker:
             [Agent(i, self._corpus, order.seed) for i in share(order.agents, setup.worker, setup.workers)],
             requests,
             connect,
+            self._dials,
             self._clock,
             FrameWriter(frames_path(Path(message.folder), setup.worker)),
             worker=setup.worker,
@@ -159,14 +165,6 @@ def step_forward() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, -10)
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text("-10")
-
-
-def raise_file_limit() -> None:
-    """A socket an agent: the soft limit of 1,024 is for interactive shells."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

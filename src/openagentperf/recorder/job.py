@@ -63,7 +63,7 @@ def record(wish: Wish, note: Note) -> tuple[Recorded, OpenAgentPerfError | None]
     The error is what broke the recording off while the agents were served on: a full disk, a writer that died. What had been written
     stands in the log. Raises EndpointError, UsageError, InfrastructureError or StorageError for a wish that cannot be carried out at all.
     """
-    address = resolve(wish.upstream, "--upstream")
+    address = resolve(wish.upstream, "--upstream", unix=False)
     context = tls_context(wish.ca_file) if address.tls else None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         proxy, courier, done, troubles = runner.run(_serve(wish, address, context, note))

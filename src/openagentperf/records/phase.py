@@ -35,6 +35,8 @@ class PhaseOrder(Struct, frozen=True, kw_only=True):
     limit_s: float
     """From start_ns to the end of all, whatever is still open."""
     turn_timeout_s: float
+    ceiling_tokens_per_s: float | None = None
+    """What this host's load processes were found to drive exactly (`openagentperf selfcheck`); None where that was not measured."""
 
     @property
     def window_opens_ns(self) -> Ns:

@@ -50,6 +50,8 @@ class DeviceFacts(Struct, frozen=True, kw_only=True):
     """Model, where the source says it."""
     scope: str = ""
     """What the sensor covers, in the source's words: `gpu`, `module` (GH200 and GB200 report both), `chassis`, `outlet`, `package`."""
+    covers: int = 1
+    """How many accelerators (hosts, racks) its values are the sum of: a modelled meter reads a whole pool."""
     counter: bool = False
     """It has an energy counter."""
     counter_range_j: float | None = None

@@ -21,6 +21,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     kind: str = ""
     agents: int = 0
     active_agents: int = 0
+    in_flight: int | None = None
+    """Requests open, all workers together, at their last samples; more than agents where sub-agents run. None where there is none yet."""
     measured_turns: int = 0
     wanted_turns: int = 0
     failed_turns: int = 0

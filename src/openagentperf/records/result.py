@@ -11,7 +11,10 @@ from msgspec import Struct
 
 from openagentperf.records.phase import Judged
 from openagentperf.records.power import Basis, Boundary, IdlePower
+from openagentperf.records.simulated import Simulated
 
+Target: TypeAlias = Literal["endpoint", "embedded simulated node", "simulated cluster"]
+"""Only the first is a system that can be bought."""
 Standing: TypeAlias = Literal["certified", "confirmed", "unmet", "at_least", "invalid", "unfinished"]
 
 
@@ -125,7 +128,7 @@ class Result(Struct, frozen=True, kw_only=True):
     rigor: str
     preliminary: bool
     track: str
-    target: Literal["endpoint", "embedded simulated node"]
+    target: Target
     provenance: Literal["self-reported"] = "self-reported"
     quality: Literal["quality unverified"] = "quality unverified"
     cache: Literal["cache verified", "cache unverified"]
@@ -136,5 +139,13 @@ class Result(Struct, frozen=True, kw_only=True):
     idle_power: tuple[IdlePower, ...] = ()
     """Before the first phase and after the last."""
     workmix: Workmix
+    simulated: Simulated | None = None
+    """Of a simulated cluster: what its figures are a prediction of. None: requests were really sent."""
     notes: tuple[str, ...] = ()
     exit_code: int
+
+    def standing_words(self, tier: TierResult) -> str:
+        """How a tier's number was established, as a face must show it: what a simulator certifies is *simulated*, and nothing more."""
+        if self.simulated is not None and tier.standing in ("certified", "confirmed", "at_least"):
+            return "simulated"
+        return tier.standing.replace("_", " ")

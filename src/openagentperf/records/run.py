@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import Struct
 
 from openagentperf.records.preflight import Check, ServerFacts
+from openagentperf.records.result import Target
 from openagentperf.records.trajectory import Skipped
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
-    target: Literal["endpoint", "embedded simulated node", "simulated cluster"]
+    target: Target
     url: str
+    urls: tuple[str, ...] = ()
+    """Where there were several endpoints: all of them; agent i spoke to number i modulo how many there are."""
     server: ServerFacts
     checks: tuple[Check, ...]
     corpus_digest: str

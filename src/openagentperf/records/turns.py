@@ -62,6 +62,8 @@ class RawTurn(Struct, frozen=True, array_like=True):
     """Prompt tokens by the corpus's own count."""
     line: int = 0
     """Index of its line in the trajectory's tree; 0 is the main one, the others are sub-agents."""
+    paced_ns: Ns = 0
+    """Of sent - due, how long our own pacing of dials held the turn (load.dials)."""
 
 
 class TurnRow(Struct, frozen=True, kw_only=True):
@@ -122,6 +124,23 @@ class TurnRow(Struct, frozen=True, kw_only=True):
     last_read_events: int = 0
     """Output events that came with the read of the first and of the last output. Above 1 the kernel's stamp is that of the last of
     them: segments that wait together in a socket are merged, and the stamps of the earlier ones are lost."""
+    paced_ns: Ns = 0
+    """Of sent - due, how long our own pacing of dials held the turn; 0 for nearly all (docs/plan.md, `load.dials_per_s`)."""
+
+
+class Reads(Struct, frozen=True, array_like=True):
+    """When a turn's reads came and how long each was: packed int64."""
+
+    times_ns: bytes = b""
+    sizes: bytes = b""
+
+
+class Kept(Struct, frozen=True, array_like=True):
+    """A turn whose bytes are kept as evidence."""
+
+    failure: Failure
+    """As it was judged, which its own may not say."""
+    raw: RawTurn
 
 
 class ClientSample(Struct, frozen=True, kw_only=True):

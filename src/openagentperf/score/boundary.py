@@ -140,7 +140,7 @@ def _inventory(meters: Sequence[MeterFacts], system: System) -> list[EnergyFault
         code: FaultCode = "missing_device" if there < wanted else "extra_device"
         why = f"devices read: {there}, {what} declared: {wanted}: read them all, or correct the [system] table"
         faults.append(_fault(code, first, why))
-    if first.boundary == "rack" and system.racks % 1:
+    if first.boundary == "rack" and system.racks % 1 and scopes != {SHARE}:
         why = (
             f"whole racks are read, and the system is {system.racks:g} of one: what else is in the rack is in its power; read the node "
             "boundary, or declare all that the rack holds"
@@ -154,13 +154,15 @@ def _inventory(meters: Sequence[MeterFacts], system: System) -> list[EnergyFault
 
 def _unchecked(meters: Sequence[MeterFacts], system: System) -> Iterable[str]:
     """A note where nothing is declared that the devices could be counted against."""
-    boundary, there = meters[0].boundary, sum(len(meter.devices) for meter in meters)
+    boundary, there = meters[0].boundary, sum(device.covers for meter in meters for device in meter.devices)
     inventory = {"accelerator": system.accelerators or len(system.pools), "node": system.hosts, "rack": system.racks}
     what = {"accelerator": "accelerators", "node": "hosts", "rack": "racks"}[boundary]
     if there and not inventory[boundary]:
         yield f"no {what} are declared: whether the devices read ({there}) are all of the system is not known"
 
 
+SHARE = "share of a rack"
+"""Scope of a modelled rack meter: it holds what the system takes of the rack, and nothing of its neighbours."""
 _FEEDS = frozenset({"outlet", "mains", "pdu"})
 
 
@@ -169,7 +171,7 @@ def _counted(meters: Sequence[MeterFacts]) -> int | None:
     devices = [device for meter in meters for device in meter.devices if device.scope != "dram"]
     if meters[0].boundary == "node" and any(device.scope in _FEEDS for device in devices):
         return None
-    return len({device.device for device in devices})
+    return sum({device.device: device.covers for device in devices}.values())
 
 
 def _ordered(rows: list[WindowEnergy]) -> list[WindowEnergy]:

@@ -9,7 +9,8 @@ from msgspec import Struct
 from openagentperf.plan import Plan, Tier
 from openagentperf.records.phase import Judged
 from openagentperf.records.power import IdlePower
-from openagentperf.records.result import Interval, Result, TierResult, Workmix
+from openagentperf.records.result import Interval, Result, Target, TierResult, Workmix
+from openagentperf.records.simulated import Simulated
 from openagentperf.records.standing import Standing
 from openagentperf.score import normalise, worklength
 from openagentperf.score.estimate import crossing
@@ -35,6 +36,7 @@ def result(
     version: str,
     notes: Sequence[str] = (),
     idle_power: tuple[IdlePower, ...] = (),
+    simulated: Simulated | None = None,
 ) -> Result:
     """The result of a run. A pure function of its arguments: the same rows give the same bytes.
 
@@ -43,6 +45,7 @@ def result(
     version    of openagentperf
     notes      said by others (preflight, corpus); put first
     idle_power as the run watched it
+    simulated  of a simulated cluster: what was simulated
 
     Source: docs/methodology.md#capacity
     """
@@ -62,11 +65,12 @@ def result(
         rigor=plan.rigor.preset,
         preliminary=plan.rigor.preliminary,
         track=plan.workload.track,
-        target="endpoint" if plan.endpoint is not None else "embedded simulated node",
+        target=_target(plan),
         cache="cache verified" if verified else "cache unverified",
         results=tuple(_tier(plan, tier, found[tier.name], history, by_index) for tier in plan.tiers.tier),
         phases=tuple(history),
         idle_power=idle_power,
+        simulated=simulated,
         workmix=Workmix(
             input_tokens_mean=_mean_of(certifying, lambda j: j.input_tokens_mean),
             output_tokens_mean=_mean_of(certifying, lambda j: j.output_tokens_mean),
@@ -76,6 +80,12 @@ def result(
         notes=(*notes, *_notes(plan, history, certifying, verified)),
         exit_code=exit_code(tuple(found.values())),
     )
+
+
+def _target(plan: Plan) -> Target:
+    if plan.simulate is not None:
+        return "simulated cluster"
+    return "endpoint" if plan.endpoint is not None else "embedded simulated node"
 
 
 def exit_code(standings: Sequence[Standing]) -> int:
@@ -163,7 +173,9 @@ def _notes(plan: Plan, history: Sequence[Judged], certifying: Sequence[Judged], 
     notes: list[str] = []
     if plan.rigor.preliminary:
         notes.append(f"preliminary: rigor `{plan.rigor.preset}` confirms a capacity, it does not certify it")
-    if plan.endpoint is None:
+    if plan.simulate is not None:
+        notes.append("simulated: every figure is a prediction of a model of the cluster, none was measured on hardware")
+    elif plan.endpoint is None:
         notes.append("the target is a simulated node: its capacity says nothing of any real system")
     if not verified:
         notes.append(

@@ -59,13 +59,13 @@ def own_lateness_s(turns: Turns, lag: LoopLag) -> Floats:
     """Seconds, one a turn: the part of sent - due that is this client's doing.
 
     A reused connection: sent - due, all of it. A turn that dialled: at most DIAL_STEPS times the worst loop lag meanwhile,
-    and all of it where no sample tells. A turn never sent waited until closed.
+    and all of it where no sample tells, beside what our own pacing of dials held it. A turn never sent waited until closed.
     """
     until = np.where(turns.sent_ns >= 0, turns.sent_ns, turns.closed_ns)
     late = np.maximum(until - turns.due_ns, 0)
     worst = lag.worst_ns(turns.worker, turns.due_ns, until)
     dialled = (turns.connection == "new") | (turns.connection == "redialled") | (turns.sent_ns < 0)
-    ours_ns: Ints = np.where(dialled & (worst >= 0), np.minimum(late, DIAL_STEPS * worst), late)
+    ours_ns: Ints = np.where(dialled & (worst >= 0), np.minimum(late, DIAL_STEPS * worst + turns.paced_ns), late)
     return ours_ns / NS_PER_S
 
 

@@ -58,6 +58,7 @@ class Turns:
     first_lag_ns: Ints
     last_lag_ns: Ints
     first_read_events: Ints
+    paced_ns: Ints
 
     def __len__(self) -> int:
         return len(self.due_ns)
@@ -78,6 +79,7 @@ class Turns:
     @classmethod
     def from_columns(cls, columns: Mapping[str, NDArray[Any]]) -> Turns:
         """Columns by their TurnRow name, -1 where null; other names are ignored. StorageError where one is missing."""
+        columns = {"paced_ns": np.zeros(len(columns.get("due_ns", ())), dtype=np.int64), **columns}  # younger than the others
         missing = [name for name in COLUMNS if name not in columns]
         if missing:
             raise StorageError(

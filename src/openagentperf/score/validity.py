@@ -63,6 +63,13 @@ def spoiled(view: View, samples: Sequence[ClientSample], sharing: Sharing) -> li
                 f"{held:.0f} bytes of an answer waited unread in the kernel (P99), at most {clienterror.BUFFER_BYTES} is sure not to "
                 "hold the server up: give the client more CPU or more workers"
             )
+    ceiling, streamed = facts.order.ceiling_tokens_per_s, view.streamed_tokens_per_s
+    if ceiling is not None and streamed > ceiling:
+        reasons.append(
+            f"the client is the limit at {facts.order.agents} agents: they streamed {streamed:.0f} tokens/s, this host is known to be "
+            f"exact up to {ceiling:.0f}: `openagentperf selfcheck --agents {2 * facts.order.agents}` if it can do more, else more "
+            "workers or another host"
+        )
     hot, known = cache.warm(view.everything, sharing)
     if hot > cache.MAX_WARM_SHARE * known:
         reasons.append(

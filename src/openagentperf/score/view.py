@@ -58,6 +58,16 @@ class View:
         return self.pace.speed[self.pace.known]
 
     @property
+    def streamed_tokens_per_s(self) -> float:
+        """Of all agents together, mean over the window: tokens of each answer, measured or not, spread evenly over its stream."""
+        turns, start_ns, end_ns = self.everything, self.facts.window_start_ns, self.facts.window_end_ns
+        span_ns = np.maximum(turns.last_output_ns - turns.first_output_ns, 1)
+        inside_ns = np.minimum(turns.last_output_ns, end_ns) - np.maximum(turns.first_output_ns, start_ns)
+        tokens = np.where(turns.first_output_ns >= 0, np.maximum(turns.output_tokens, 0), 0)
+        streamed: float = (tokens * np.clip(inside_ns / span_ns, 0, 1)).sum()
+        return float(streamed) / max(end_ns - start_ns, 1) * NS_PER_S
+
+    @property
     def failed_turns(self) -> int:
         return int(self.measured.failed.sum())
 

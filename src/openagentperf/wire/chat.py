@@ -96,6 +96,7 @@ def decode(raw: RawTurn) -> TurnRow:
         last_lag_ns=lags[reads[-1]] if lags and reads else None,
         first_read_events=answer.events[0] if reads else 0,
         last_read_events=answer.events[-1] if reads else 0,
+        paced_ns=raw.paced_ns,
     )
 
 
