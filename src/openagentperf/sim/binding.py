@@ -120,7 +120,7 @@ def _missed(tier: Tier, judged: Judged) -> str:
         f"P95 TTFT is {'endless' if ttft is None else f'{ttft:.3g} s'} of {tier.ttft_s:g} s",
         f"P25 speed {'unknown' if speed is None else f'{speed:.3g}'} of {tier.output_speed:g} tokens/s",
     ]
-    return f"at {judged.agents:,} agents {' and '.join(figures)}"
+    return f"at {judged.agents:,} agent{'' if judged.agents == 1 else 's'} {' and '.join(figures)}"
 
 
 def _rise(share: float, before: float) -> str:

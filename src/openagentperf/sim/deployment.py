@@ -76,6 +76,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     """On the tokens beyond the first of each step."""
 
 
+MEMORY_SHARE_UNCERTAINTY = 0.02
 _PLAIN = Scale()
 
 
@@ -84,7 +85,7 @@ class Compiled(Struct, frozen=True, kw_only=True):
 
     spec: ClusterSpec
     constants: tuple[Constant, ...]
-    """Every cell that was used."""
+    """Every cell that was used, and what was chosen of the deployment that decides what the KV pool holds."""
     ratios: BoundaryRatios
     system: System
     """The inventory that agents are divided by."""
@@ -128,11 +129,19 @@ def compile_cluster(
     ratios = ratios_of(system, ledger)
     return Compiled(
         spec=spec,
-        constants=ledger.constants,
+        constants=tuple(sorted((*ledger.constants, _memory_share(deployment)), key=lambda c: c.name)),
         ratios=ratios,
         system=_inventory(system, deployment),
         notes=tuple(note for note in (system.note, system.accelerator.note, model.note, deployment.note) if note),
     )
+
+
+def _memory_share(deployment: Deployment) -> Constant:
+    """An option of engines that hardly anybody discloses; where weights nearly fill the memory, it decides what the KV pool is."""
+    return Constant(
+        name="deployment.memory_share", value=deployment.memory_share, unit="share", mark="assumed",
+        source="chosen: an engine's option, 0.9 or a little less by default", uncertainty=MEMORY_SHARE_UNCERTAINTY,
+    )  # fmt: skip
 
 
 def describe(deployment: Deployment) -> str:
