@@ -14,13 +14,21 @@ from collections.abc import Sequence
 BENCHMARKS = {
     "truth": ("--repeats", "1"),
     "client_cost": ("--repeats", "1"),
+    "compare_coverage": ("--runs", "50"),
     "decode_cost": (),
+    "dynosim": ("--repeats", "1"),
     "corpus_build": ("--count", "100"),
     "corpus_reuse": ("--count", "50"),
+    "idle_agents": (),
     "import_speed": ("--repeats", "3"),
+    "memory": ("--seconds", "30"),
     "power_cost": ("--seconds", "10", "--repeats", "1"),
     "record_cost": ("--repeats", "1"),
+    "serve_speed": ("--repeats", "1"),
+    "report_speed": (),
     "search_truth": ("40",),
+    "sim_speed": ("--agents", "500", "2000", "--phase", "0"),
+    "watch_cost": ("--pairs", "1"),
 }
 """By name: the options of the short run."""
 

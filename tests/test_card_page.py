@@ -72,7 +72,9 @@ def test_hostile_names_stay_text_and_nothing_is_fetched() -> None:
     cells = Cells(page)
     assert "script" not in cells.tags
     assert not {name for name, _ in cells.attributes if name.startswith("on")}
-    assert not {value for name, value in cells.attributes if name in ("src", "href", "xlink:href") and value}
+    assert not {
+        value for name, value in cells.attributes if name in ("src", "href", "xlink:href") and value != "#content"
+    }
     assert b"\x1b" not in page
     assert "\u202e" not in page.decode()
     assert b"default-src 'none'" in page

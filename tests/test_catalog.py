@@ -53,6 +53,8 @@ def test_every_number_has_a_unit_a_source_and_a_date(kind: str, name: str) -> No
         assert re.fullmatch(r"20\d\d-\d\d", cell.date), f"{at}.{key}"
         assert len(cell.source) > 5 or cell.source == "aiwiki", f"{at}.{key}: {cell.source}"
         assert "AgentPerf" not in cell.source, "no constant comes from an AgentPerf result"
+        if cell.mark == "fact":
+            assert cell.uncertainty <= 0.1, f"{at}.{key} is called a fact and may be off by {cell.uncertainty:.0%}"
         if cell.mark == "assumed" and cell.value and key != "accelerators":
             assert cell.uncertainty >= 0.2 or key == "power_error", f"{at}.{key} is assumed and claims to be sure"
 

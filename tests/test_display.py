@@ -24,6 +24,7 @@ def progress(**fields: object) -> Progress:
         "kind": "search",
         "agents": 32,
         "active_agents": 30,
+        "in_flight": 28,
         "measured_turns": 120,
         "wanted_turns": 200,
         "failed_turns": 1,
@@ -41,7 +42,7 @@ def test_the_block_shows_stage_load_figures_and_every_tier():
     assert frame(progress(last_error="http: HTTP 503")) == [
         "phase 5, search: measuring         1:15 gone, phase 0:06 left, run ~1:06:40 left",
         "  agents   30/32 active          turns     120/200 measured    errors 1",
-        "  TTFT P95 1.23 s                speed P25 84.2 tok/s",
+        "  TTFT P95 1.23 s                speed P25 84.2 tok/s          in flight 28",
         "  30/10: passes at 16, no failure yet",
         "  100/5: 8 confirmed",
         "  last error: http: HTTP 503",
@@ -60,6 +61,7 @@ def test_the_block_before_the_first_phase_is_its_message():
         kind=st.sampled_from(["", "search", "certify"]),
         agents=st.integers(0, 10**6),
         active_agents=st.integers(0, 10**6),
+        in_flight=st.none() | st.integers(0, 10**6),
         measured_turns=st.integers(0, 10**9),
         failed_turns=st.integers(0, 10**9),
         ttft_p95_s=st.none() | st.floats(0, 1e6),
@@ -93,7 +95,7 @@ def test_plain_lines_come_at_the_end_of_a_phase_and_every_ten_seconds():
     tiers = "30/10: passes at 16, no failure yet; 100/5: 8 confirmed"
     assert stream.getvalue().splitlines() == [
         "run folder runs/x",
-        f"phase 5 search: {figures}, measuring, ~1:06:40 left",
+        f"phase 5 search: {figures}, 28 in flight, measuring, ~1:06:40 left",
         f"phase 5 search: {figures}; {tiers}",
         f"phase 6 search: {figures}; {tiers}",
     ]
@@ -109,6 +111,18 @@ def test_a_plain_line_holds_no_control_code_of_a_server():
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_plain_lines_are_broken_between_words_on_a_terminal_and_whole_in_a_log(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal, log = _Terminal(), io.StringIO()
+    for stream in (terminal, log):
+        PlainDisplay(stream)(progress(stage="judge"))
+    assert terminal.getvalue().splitlines() == [
+        "phase 5 search: 32 agents, 120 turns, errors 1, TTFT P95 1.23 s, speed P25 84.2",
+        "    tok/s; 30/10: passes at 16, no failure yet; 100/5: 8 confirmed",
+    ]
+    assert log.getvalue().splitlines() == [" ".join(line.strip() for line in terminal.getvalue().splitlines())]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +286,15 @@ def test_the_summary_claims_what_was_established_and_no_more(made: Result, says:
         assert phrase in text
     for phrase in never:
         assert phrase not in text.replace("confirmed, not certified", "")
+
+
+def test_a_long_head_is_broken_between_words():
+    changed = "quick (changed: certify_phases, certify_turns, client_error, limit_s, measure_s, search_turns)"
+    text = summary(result(tier(), rigor=changed), "runs/x")
+    assert text.splitlines()[1:3] == [
+        "tiers agentperf 1, rigor quick (changed: certify_phases, certify_turns,",
+        "  client_error, limit_s, measure_s, search_turns), openagentperf 0.1.0",
+    ]
 
 
 @given(

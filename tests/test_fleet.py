@@ -42,7 +42,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def setup(url: str, corpus: Path, workers: int = 1) -> Setup:
     return Setup(
-        worker=0, workers=workers, url=url, ca_file="", headers={"Content-Type": "application/json"}, exact=True,
+        worker=0, workers=workers, urls=(url,), ca_file="", headers={"Content-Type": "application/json"}, exact=True,
         fixed_head=fixed_head(
             model="openagentperf-sim", exact=True, temperature=0, continuous_usage=False, extra={}
         ),

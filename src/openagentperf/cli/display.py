@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -98,11 +100,16 @@ class PlainDisplay:
                 self._say("; ".join([phase_line(progress), *progress.brackets, *error]))
         elif self._clock() - self._said_s >= QUIET_S:
             left = f", ~{_span(progress.run_left_s)} left" if progress.run_left_s is not None else ""
-            self._say(f"{phase_line(progress)}, {_STAGES[progress.stage]}{left}")
+            in_flight = f", {progress.in_flight} in flight" if progress.in_flight is not None else ""
+            self._say(f"{phase_line(progress)}{in_flight}, {_STAGES[progress.stage]}{left}")
 
     def _say(self, line: str) -> None:
         self._said_s = self._clock()
-        self._stream.write(printable(line) + "\n")
+        text = printable(line)
+        if self._stream.isatty():  # a log keeps one line for each thing said, which `grep` and `tail` can use
+            width = min(shutil.get_terminal_size((WIDTH, 24)).columns, 120)
+            text = textwrap.fill(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        self._stream.write(text + "\n")
         self._stream.flush()
 
 
@@ -119,7 +126,7 @@ def frame(p: Progress, width: int = WIDTH) -> list[str]:
     lines = [
         _columns(f"phase {p.phase + 1}, {p.kind}: {_STAGES.get(p.stage, p.stage)}", ", ".join(times), width),
         f"  agents   {active:<22}turns     {measured:<20}errors {p.failed_turns}",
-        f"  TTFT P95 {_figure(p.ttft_p95_s, 's'):<22}speed P25 {_figure(p.speed_p25, 'tok/s')}",
+        f"  TTFT P95 {_figure(p.ttft_p95_s, 's'):<22}speed P25 {_figure(p.speed_p25, 'tok/s'):<20}in flight {_or_dash(p.in_flight)}",
     ]
     lines += [f"  {bracket}" for bracket in p.brackets]
     if p.last_error:
@@ -144,6 +151,10 @@ def _columns(left: str, right: str, width: int) -> str:
 
 def _figure(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _span(seconds: float) -> str:

@@ -15,7 +15,25 @@ from typing import Annotated
 import typer
 
 from openagentperf import __version__
-from openagentperf.cli import corpus, power, preflight, record, run, score, target
+from openagentperf.cli import (
+    bundle,
+    catalog,
+    compare,
+    corpus,
+    dashboard,
+    leaderboard,
+    power,
+    preflight,
+    record,
+    report,
+    run,
+    score,
+    selfcheck,
+    simulate,
+    target,
+    watch,
+    whatif,
+)
 from openagentperf.cli.output import error_object, note, say, say_json
 from openagentperf.cli.run import Interrupted
 from openagentperf.errors import OpenAgentPerfError, UsageError
@@ -47,10 +65,21 @@ def _options(
 
 app.command("run")(run.run)
 app.command("score")(score.score)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.command("bundle")(bundle.bundle)
+app.command("verify")(bundle.verify)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("watch")(watch.watch)
+app.command("dashboard")(dashboard.dashboard)
 app.command("preflight")(preflight.preflight)
 app.command("record")(record.record)
 app.command("target")(target.target)
+app.command("simulate")(simulate.simulate)
+app.command("whatif")(whatif.whatif)
+app.command("selfcheck")(selfcheck.check)
 app.command("schema")(score.schema)
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(power.app, name="power")
 

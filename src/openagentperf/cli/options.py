@@ -17,6 +17,16 @@ PlanPath: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress on stderr.")]
 RunFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Metrics: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--metrics-port", metavar="N", min=0, max=65535, help="Live figures as a Prometheus page on this port; 0: a free one."),
+]  # fmt: skip
+MetricsHost: TypeAlias = Annotated[
+    str, typer.Option("--metrics-host", metavar="HOST", help="Where that page listens; anybody who reaches it can read it.")
+]  # fmt: skip
+Otlp: TypeAlias = Annotated[
+    bool, typer.Option("--otlp", help="Push live figures by OTLP over HTTP, as the OTEL_* variables say (docs/dashboard.md).")
+]  # fmt: skip
 Tiers: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME|PATH", help="Service levels: a preset, or a TOML file of your own."),
@@ -30,7 +40,7 @@ def _option(kind: object, metavar: str | None, help_text: str) -> object:
 _text, _number, _amount = str | None, int | None, float | None
 
 OVERRIDES: dict[str, object] = {
-    "endpoint": _option(_text, "URL", "Base URL with /v1. Without it: the embedded target, a small simulated node on loopback."),
+    "endpoint": _option(list[str] | None, "URL", "Base URL with /v1; repeated: several, each agent keeps to one. Without: the embedded target."),
     "model": _option(_text, "NAME", "Served model name. Default: the only one that is served."),
     "api_key_env": _option(_text, "VAR", "Environment variable that holds the API key."),
     "ca_file": _option(_text, "FILE", "PEM file of a private certificate authority."),

@@ -14,10 +14,12 @@ import typer
 
 from openagentperf import bench, planfile
 from openagentperf.cli.display import Display, display
-from openagentperf.cli.options import Json, PlanPath, takes_overrides
-from openagentperf.cli.output import say, say_json
+from openagentperf.cli.drawn import draw
+from openagentperf.cli.options import Json, Metrics, MetricsHost, Otlp, PlanPath, takes_overrides
+from openagentperf.cli.output import note, say, say_json
 from openagentperf.cli.summary import summary
 from openagentperf.errors import OpenAgentPerfError, PlanError
+from openagentperf.live.attached import Attached
 from openagentperf.plan import Plan
 from openagentperf.planfile import Overrides
 from openagentperf.records.progress import Progress
@@ -42,23 +44,37 @@ def run(
     ] = None,
     json: Json = False,
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, no control codes.")] = False,
-) -> int:
+    metrics_port: Metrics = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+    otlp: Otlp = False,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Do not end with report.html, where the `report` extra is installed.")
+    ] = False,
+) -> int:  # fmt: skip
     """Search for the largest number of agents at which every service level holds."""
     if resume is not None:
         wish, out = _plan_of(resume, plan, overrides), resume.parent
     else:
         wish = planfile.load(plan, overrides)
-    with stops() as stopped, display(plain) as shown:
-        watch = _Watch(shown, resume, stopped)
+    with stops() as stopped, _exporter(metrics_port, metrics_host, otlp) as exporter, display(plain) as shown:
+        watch = _Watch(shown, resume, stopped, exporter.follow)
         try:
             outcome = bench.run(wish, out, watch, resume=resume)
         except KeyboardInterrupt:
             raise _interrupted(watch.folder) from None
+    page = None if no_report else draw(outcome.folder)
     if json:
         say_json({"folder": str(outcome.folder)} | msgspec.to_builtins(outcome.result))
     else:
-        say(summary(outcome.result, str(outcome.folder)))
+        say(summary(outcome.result, str(outcome.folder), page="" if page is None else str(page)))
     return outcome.result.exit_code
+
+
+def _exporter(port: int | None, host: str, otlp: bool) -> Attached:
+    attached = Attached(port, host, otlp)
+    if attached.url:
+        note(f"metrics on {attached.url}")
+    return attached
 
 
 def _plan_of(resume: Path, plan: Path | None, overrides: Overrides) -> Plan:
@@ -95,16 +111,24 @@ def stops() -> Iterator[Callable[[], bool]]:
 class _Watch:
     """Hands each Progress on, remembers the run folder, which bench announces once it exists, and ends the run when told to."""
 
-    def __init__(self, shown: Display, folder: Path | None, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        shown: Display,
+        folder: Path | None,
+        stopped: Callable[[], bool] = lambda: False,
+        begun: Callable[[Path], None] = lambda _folder: None,
+    ) -> None:
         self.folder = folder
         self._shown = shown
         self._stopped = stopped
+        self._begun = begun
 
     def __call__(self, progress: Progress) -> None:
         if self._stopped():
             raise KeyboardInterrupt
         if progress.message.startswith(_FOLDER):
             self.folder = Path(progress.message.removeprefix(_FOLDER))
+            self._begun(self.folder)
         self._shown(progress)
 
 

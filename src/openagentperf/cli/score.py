@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,6 +11,7 @@ from openagentperf.cli.options import Json, RunFolder, Tiers
 from openagentperf.cli.output import note, say, say_json
 from openagentperf.cli.summary import summary
 from openagentperf.errors import StorageError
+from openagentperf.leaderboard.examine import differing
 from openagentperf.score.schema import result_schema
 
 
@@ -47,18 +47,6 @@ def schema() -> int:
     """Print the JSON Schema of result.json."""
     say(result_schema().decode().rstrip())
     return 0
-
-
-def differing(stored: object, derived: object, at: str = "$") -> Iterator[str]:
-    """Where two JSON values differ, as `path: stored, derived`; floats to the last bit."""
-    if isinstance(stored, dict) and isinstance(derived, dict):
-        for name in sorted(stored.keys() | derived.keys()):
-            yield from differing(stored.get(name, "(absent)"), derived.get(name, "(absent)"), f"{at}.{name}")
-    elif isinstance(stored, list | tuple) and isinstance(derived, list | tuple) and len(stored) == len(derived):
-        for i, (left, right) in enumerate(zip(stored, derived, strict=True)):
-            yield from differing(left, right, f"{at}[{i}]")
-    elif stored != derived or type(stored) is not type(derived):
-        yield f"{at}: result.json has {stored!r}, the rows give {derived!r}"
 
 
 def _stored(path: Path) -> object:

@@ -6,43 +6,50 @@ import textwrap
 from collections.abc import Sequence
 
 from openagentperf.cli.output import printable
+from openagentperf.cli.simulated import simulated_lines
 from openagentperf.records.result import Result, TierResult
+from openagentperf.units import significant
 
 WIDTH = 80
 
-_SAID = ("preliminary:", "the target is a simulated node", "cache unverified:")
+_SAID = ("preliminary:", "the target is a simulated node", "simulated:", "cache unverified:")
 """Openings of notes that repeat a field of the result: the labels come from the fields, and say it once."""
 
 _ESTABLISHED = ("certified", "confirmed", "at_least")
 
 
-def summary(result: Result, folder: str, width: int = WIDTH) -> str:
-    """The summary as text, no line longer than `width` except paths and commands, which are never broken."""
+def summary(result: Result, folder: str, width: int = WIDTH, page: str = "") -> str:
+    """The summary as text, no line longer than `width` except paths and commands, which are never broken. `page`: its report, if drawn."""
     parts = [
-        _head(result),
-        _table(result.results),
+        _head(result, width),
+        _table(result),
+        simulated_lines(result, width),
         power_lines(result.results, width),
         [line for tier in result.results for line in _details(tier, width)],
         ["What it means", *_wrap(_meaning(result), width)],
         ["Labels", *(line for label in _labels(result) for line in _wrap(label, width, bullet="- "))],
-        ["Next", *_next(result, folder)],
+        ["Next", *_next(result, folder, page)],
     ]
     return printable("\n\n".join("\n".join(part) for part in parts if part))
 
 
-def _head(result: Result) -> list[str]:
-    against = "an endpoint" if result.target == "endpoint" else "the embedded simulated node"
-    return [
+def _head(result: Result, width: int) -> list[str]:
+    against = {"endpoint": "an endpoint", "simulated cluster": "a SIMULATED cluster"}.get(
+        result.target, "the embedded simulated node"
+    )
+    lines = (
         f"How many agents at once? Against {against}, {result.track} track",
         f"tiers {result.tiers}, rigor {result.rigor}, openagentperf {result.version}",
-    ]
+    )
+    return [part for line in lines for part in textwrap.wrap(line, width, subsequent_indent="  ")]
 
 
-def _table(tiers: Sequence[TierResult]) -> list[str]:
+def _table(result: Result) -> list[str]:
+    tiers = result.results
     name = max(4, *(len(t.tier) for t in tiers))
     head = f"  {'tier':<{name}}  agents  standing    next fails  TTFT P95  speed P25  e2e speed P25"
     rows = [
-        f"  {t.tier:<{name}}  {_count(t):>6}  {t.standing.replace('_', ' '):<10}  {_or_dash(t.smallest_failing):>10}"
+        f"  {t.tier:<{name}}  {_count(t):>6}  {result.standing_words(t):<10}  {_or_dash(t.smallest_failing):>10}"
         f"  {_seconds(t.ttft_p95_s):>8}  {_speed(t.speed_p25):>9}  {_speed(t.e2e_speed_p25):>13}"
         for t in tiers
     ]
@@ -87,9 +94,9 @@ def _cost(tier: TierResult) -> str:
         return f"no price an hour ({cost.basis})"
     parts = [f"{cost.usd_per_hour:,.2f} $/h"]
     if cost.usd_per_agent_hour is not None:
-        parts.append(f"{cost.usd_per_agent_hour:,.3g} $ an agent-hour")
+        parts.append(f"{significant(cost.usd_per_agent_hour)} $ an agent-hour")
     if cost.usd_per_million_output_tokens is not None:
-        parts.append(f"{cost.usd_per_million_output_tokens:,.3g} $ a million output tokens")
+        parts.append(f"{significant(cost.usd_per_million_output_tokens)} $ a million output tokens")
     return f"{', '.join(parts)} ({cost.basis})"
 
 
@@ -106,9 +113,9 @@ def _details(tier: TierResult, width: int) -> list[str]:
         levels = ", ".join(map(str, tier.non_monotone))
         said.append(f"not monotone: passed at {levels}, above a level that failed twice; not believed")
     if tier.agents_per_accelerator is not None:
-        said.append(f"{tier.agents_per_accelerator:.3g} agents per declared accelerator")
+        said.append(f"{significant(tier.agents_per_accelerator)} agents per declared accelerator")
     if tier.agents_per_rack is not None:
-        said.append(f"{tier.agents_per_rack:,.4g} agents per rack")
+        said.append(f"{significant(tier.agents_per_rack, 4)} agents per rack")
     return [line for text in said for line in _wrap(f"{tier.tier}: {text}", width)]
 
 
@@ -121,6 +128,11 @@ def _meaning(result: Result) -> str:
             else "No capacity is established; every attempt and its reason stand in ledger.jsonl."
         )  # fmt: skip
     limits = f"at most a quarter of all turns ran below {found.output_speed:g} tokens/s and 95 % began within {found.ttft_s:g} s"
+    if result.simulated is not None:
+        return (
+            f"A model of {result.simulated.system} served {_count(found)} agents at once at tier {found.tier}, where {limits}. "
+            "It is a prediction: nothing was measured, and how sure it is stands beside the number."
+        )
     if found.standing == "at_least":
         return f"At tier {found.tier}, {found.agents} agents at once still passed, and no more were tried: {limits}."
     return (
@@ -133,8 +145,11 @@ def _labels(result: Result) -> list[str]:
     """Every limit of what the number claims; docs/limits.md has them at length."""
     labels = [f"{result.provenance}: no other party has re-scored or re-run it"]
     if result.preliminary:
-        labels.append("preliminary: shorter or fewer phases than rigor `standard`; confirmed, not certified")
-    if result.target != "endpoint":
+        ends = "" if result.simulated is not None else "; confirmed, not certified"
+        labels.append(f"preliminary: shorter or fewer phases than rigor `standard`{ends}")
+    if result.simulated is not None:
+        labels.append("simulated: a prediction of a model of the cluster; none of the figures was measured on hardware")
+    elif result.target != "endpoint":
         labels.append("simulated target: a property of the simulation, not of any hardware")
     if result.cache == "cache unverified":
         labels.append(
@@ -144,13 +159,16 @@ def _labels(result: Result) -> list[str]:
     return labels + [note for note in result.notes if not note.startswith(_SAID)]
 
 
-def _next(result: Result, folder: str) -> list[str]:
+def _next(result: Result, folder: str, page: str) -> list[str]:
     todo = [
+        ("the same with pictures:", page or f"openagentperf report {folder}"),
         ("everything of this run, rows included:", folder),
         ("derive the same result again from its rows:", f"openagentperf score {folder}"),
     ]
-    if any(t.standing == "unfinished" for t in result.results):
+    if result.simulated is None and any(t.standing == "unfinished" for t in result.results):
         todo.append(("go on with it:", f"openagentperf run --resume {folder}"))
+    if result.simulated is not None:
+        todo.append(("what decides it:", "openagentperf whatif --help"))
     if result.target != "endpoint":
         todo.append(("measure your own server:", "openagentperf run --endpoint http://HOST:PORT/v1 --rigor quick"))
     elif result.preliminary:
@@ -180,11 +198,17 @@ def _whole(value: float | None) -> str:
 
 
 def _figures(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else significant(value)
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s"
+    if value is None:
+        return "-"
+    return f"{value:.2f} s" if value >= _SMALL_S or value == 0 else f"{value:.2g} s"
+
+
+_SMALL_S = 0.095
+"""From here on two decimals lose no more than two significant digits: 4 ms are not 0.00 s."""
 
 
 def _speed(value: float | None) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import NormalDist
+
+import msgspec
 
 from openagentperf.corpus.published import OUTPUT_MEDIAN_TOKENS, OUTPUT_SIGMA
 from openagentperf.records.card import Card, Comparison
@@ -32,23 +35,28 @@ _FIGURES = (
 
 def card_html(card: Card, name: str, notes: Sequence[str] = ()) -> bytes:
     """One self-contained page. UsageError where the `report` extra is missing."""
+    return html(f"Workload card: {name}", lead(card), sections(card), notes)
+
+
+def sections(card: Card, group: str = "") -> list[Section]:
+    """What the page shows, for a page that shows more."""
     sections = [_comparison(card)]
     sections += [_figure(card, *row) for row in _FIGURES if row[0] in card.curves]
     sections.append(
         Section(
             title="Languages",
             text="Share of trajectories by the main language of the files worked on.",
-            svg=charts.shares(card.languages, "of the trajectories"),
+            svg=partial(charts.shares, card.languages, "of the trajectories"),
             svg_label="Bars: share of trajectories by language; the numbers stand in the table.",
             table=_share_table("language", card.languages),
             folded=True,
         )
     )
     sections.append(_makeup(card))
-    return html(f"Workload card: {name}", _lead(card), sections, notes)
+    return [msgspec.structs.replace(section, group=group) for section in sections] if group else sections
 
 
-def _lead(card: Card) -> str:
+def lead(card: Card) -> str:
     size = f"{card.trajectories:,} trajectories, {card.turns:,} turns."
     worst = max(
         (row for row in card.published if row.distance is not None), key=lambda row: row.distance or 0, default=None
@@ -101,7 +109,7 @@ def _figure(card: Card, curve: str, title: str, axis: charts.Axis, least: float,
     return Section(
         title=title,
         text=text,
-        svg=charts.distribution(lines, axis, f"share of {of} with at most x", rules),
+        svg=partial(charts.distribution, lines, axis, f"share of {of} with at most x", rules),
         svg_label=f"Curve: share of {of} with at most x. P5, median and P95 of this set: "
         + ", ".join(_short(values[p]) for p in (5, 50, 95)),
         table=Table(head=head, rows=(("this set", *(_short(values[p]) for p in _NAMED)),)),

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from openagentperf.errors import UsageError
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """A figure of a record: as text, with the exact value and its place in the record (`results[0].agents`) as attributes."""
+
+    text: str
+    path: str = ""
+    value: int | float | None = None
 
 
 class Table(Struct, frozen=True, kw_only=True):
     """Rows as text; the first column names the row, the others are numbers and stand right-aligned."""
 
     head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Cell, ...], ...]
+    caption: str = ""
+    """"": the section's title, for a screen reader only."""
+    words: tuple[int, ...] = ()
+    """Columns that hold sentences: left-aligned, and broken where they are long."""
+
+
+class Headline(Struct, frozen=True, kw_only=True):
+    """One answer, large."""
+
+    title: str
+    value: Cell
+    unit: str
+    text: str
+    """How it was established, and what was asked."""
+    state: Literal["good", "bad", "open"]
+    """Shown by `text` too: never by colour alone."""
+    lines: tuple[tuple[str, tuple[str | Cell, ...]], ...] = ()
+    """(name, figures and the words between them)."""
 
 
 class Section(Struct, frozen=True, kw_only=True):
@@ -24,13 +53,20 @@ class Section(Struct, frozen=True, kw_only=True):
 
     title: str
     text: str = ""
-    svg: str = ""
-    """From `charts`, put in as it is: nothing else may be given here."""
+    svg: str | Callable[[], str] = ""
+    """From `charts`, put in as it is: nothing else may be given here. As a function it is drawn only where it is shown."""
     svg_label: str = ""
     """What the picture shows, for those who cannot see it."""
     table: Table | None = None
     folded: bool = False
-    """The table opens on demand; on paper it is always open."""
+    """The table (and `code`) opens on demand; on paper it is always open."""
+    group: str = ""
+    """Heading above this section and those that follow with the same; it stands in the page's list of contents."""
+    headlines: tuple[Headline, ...] = ()
+    notes: tuple[str, ...] = ()
+    """A list of sentences."""
+    code: str = ""
+    """Text of a file or commands, as it is."""
 
 
 def html(title: str, lead: str, sections: Sequence[Section], foot: Sequence[str] = ()) -> bytes:
@@ -53,14 +89,37 @@ def html(title: str, lead: str, sections: Sequence[Section], foot: Sequence[str]
     environment.finalize = lambda value: (
         value if hasattr(value, "__html__") else clean(value) if isinstance(value, str) else value
     )
-    template = environment.from_string((resources.files(__package__) / "page.html.j2").read_text())
-    text: str = template.render(title=title, lead=lead, sections=sections, foot=foot)
+    files = resources.files(__package__)
+    style = (files / "page.css").read_text()
+    template = environment.from_string((files / "page.html.j2").read_text())
+    text: str = template.render(
+        title=title, lead=lead, groups=_grouped(sections), foot=foot, style=style, policy=policy(style),
+        whole=lambda text: jinja2.utils.markupsafe.escape(clean(text, _LONGEST_CODE)),
+    )  # fmt: skip
     return text.encode()
+
+
+def policy(style: str) -> str:
+    """The page's Content-Security-Policy: nothing is fetched, nothing runs, and only the page's own style applies."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _grouped(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:
+    """(group, its anchor, its sections), neighbours of one group together; pictures drawn."""
+    groups: list[tuple[str, str, list[Section]]] = []
+    for section in sections:
+        if not groups or groups[-1][0] != section.group:
+            groups.append((section.group, f"part-{len(groups) + 1}", []))
+        drawn = section.svg if isinstance(section.svg, str) else section.svg()
+        groups[-1][2].append(msgspec.structs.replace(section, svg=drawn))
+    return groups
 
 
 _HIDDEN = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 """Marks that turn the direction of what follows."""
 _LONGEST = 2_000
+_LONGEST_CODE = 20_000
 
 
 def clean(text: str, longest: int = _LONGEST) -> str:

@@ -1,0 +1,214 @@
+"""The pages of the site. All that a submission brought is escaped; one script of our own sorts tables, and a page without it is whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import msgspec
+
+from openagentperf.errors import UsageError
+from openagentperf.leaderboard.boards import Board, Cell, Picture, provenance
+from openagentperf.leaderboard.entries import Collected, Entry
+from openagentperf.leaderboard.published import published
+from openagentperf.records.result import Result
+from openagentperf.report import charts
+from openagentperf.report.page import clean
+from openagentperf.units import significant
+
+_LONGEST_CODE = 20_000
+_LONGEST_NAME = 80
+_PHASES = 200
+"""Rows of a result's table of attempts."""
+
+
+def file_name(entry: Entry) -> str:
+    """Of the result's page, from the site's root."""
+    return f"results/{entry.found.content[:16]}.html"
+
+
+def index(boards: Sequence[Board], collected: Collected) -> bytes:
+    drawn = [[_drawn(picture) for picture in board.pictures] for board in boards]
+    return _render(
+        "index.html.j2", boards=boards, drawn=drawn, published=published(), refused=collected.refused,
+        unheeded=collected.unheeded, count=len(collected.entries), file_name=file_name, short=short,
+    )  # fmt: skip
+
+
+def result(entry: Entry, entries: Sequence[Entry]) -> bytes:
+    found = entry.found
+    rerun = next((other for other in entries if other.found.content == entry.label.rerun), None)
+    return _render(
+        "result.html.j2", entry=entry, found=found, result=found.result, tiers=_tier_tables(found.result),
+        phases=_phases(found.result), claims=claims(entry), environment=_environment(entry), provenance=provenance(entry),
+        rerun=rerun, file_name=file_name, short=short,
+    )  # fmt: skip
+
+
+def short(entry: Entry) -> str:
+    """What a table calls a result."""
+    found = entry.found
+    system = found.plan.system
+    what = system.name or system.accelerator or "system not named"
+    return f"{clean(found.model or 'model not named', _LONGEST_NAME)} on {clean(what, _LONGEST_NAME)}"
+
+
+def claims(entry: Entry) -> tuple[str, ...]:
+    """Every limit of what the number says, in words."""
+    found, result = entry.found, entry.found.result
+    said = {
+        "self-reported": "self-reported: no other party has scored or run it again",
+        "reviewed": f"reviewed by {entry.label.by}: derived again from the signed bundle by another party",
+        "verified": f"verified by {entry.label.by}: run again by another party, on a sealed set",
+    }[entry.label.provenance]
+    told = [said]
+    if result.target != "endpoint":
+        told.append(f"{result.target}: a property of a simulation, not of any hardware")
+    if result.preliminary:
+        told.append("preliminary: shorter or fewer phases than rigor `standard`; confirmed, not certified")
+    told += [f"{result.cache}", f"{result.quality}"]
+    if found.other_version:
+        told.append(
+            f"written by openagentperf {found.other_version}, derived again by {result.version}: equal but for that"
+        )
+    if found.abandoned:
+        told.append(
+            f"{found.abandoned} attempts were broken off before they were judged: what they would have shown is not known"
+        )
+    if not found.signed_by:
+        told.append("the submission is not signed")
+    return (*told, *(note for note in result.notes if note not in told))
+
+
+def _tier_tables(result: Result) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """(tier, its limits, (figure, value)...)."""
+    tables = []
+    for tier in result.results:
+        rows: list[tuple[str, object]] = [
+            ("agents", (">=" if tier.standing == "at_least" else "") + _text(tier.agents)),
+            ("standing", result.standing_words(tier)),
+            ("smallest level that failed", tier.smallest_failing),
+            ("agents / accelerator", tier.agents_per_accelerator),
+            ("agents / rack", tier.agents_per_rack),
+            ("TTFT P95, s", tier.ttft_p95_s),
+            ("output speed P25, tokens/s", tier.speed_p25),
+            ("end-to-end speed P25, tokens/s", tier.e2e_speed_p25),
+        ]
+        if tier.estimate:
+            e = tier.estimate
+            rows.append(
+                (
+                    "limit crossed at, estimated",
+                    f"{e.estimate:.1f} (90 %: {e.low:.1f} to {e.high:.1f}, {e.phases} phases)",
+                )
+            )
+        for power in tier.power:
+            rows.append(
+                (power.name, power.agents_per_mw if power.agents_per_mw is not None else "; ".join(power.why) or None)
+            )
+            rows.append((f"mean power, W ({power.boundary}, {power.basis})", power.mean_w))
+        if tier.cost:
+            rows.append((f"$/h ({tier.cost.basis})", tier.cost.usd_per_hour))
+            rows.append(("$ an agent-hour", tier.cost.usd_per_agent_hour))
+        rows += _predicted(result, tier.tier)
+        if tier.why:
+            rows.append(("why", tier.why))
+        limits = f"P25 of output speed at least {tier.output_speed:g} tokens/s, P95 of TTFT at most {tier.ttft_s:g} s"
+        tables.append((tier.tier, limits, [(name, _text(value)) for name, value in rows]))
+    return tables
+
+
+def _predicted(result: Result, name: str) -> list[tuple[str, object]]:
+    """Of a simulated cluster: how sure the number is, and what decided it."""
+    told = [tier for tier in result.simulated.tiers if tier.tier == name] if result.simulated else []
+    rows: list[tuple[str, object]] = []
+    for tier in told:
+        rows.append(("what runs out first", f"{tier.binds.resource}: {tier.binds.why}"))
+        if tier.band:
+            high = f"{_text(tier.band.high)}{' or more' if tier.band.high_open else ''}"
+            rows.append(("with uncertain constants at their worst and best", f"{_text(tier.band.low)} to {high}"))
+    return rows
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else significant(value, 4)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _phases(result: Result) -> list[tuple[str, ...]]:
+    return [
+        (
+            str(j.index), str(j.agents), j.kind, ", ".join(f"{v.tier}: {v.verdict}" for v in j.verdicts), f"{j.measured_turns:,}",
+            f"{j.failed_turns:,}", _text(j.ttft_p95_s), _text(j.speed_p25),
+        )
+        for j in result.phases[:_PHASES]
+    ]  # fmt: skip
+
+
+def _environment(entry: Entry) -> list[tuple[str, str]]:
+    """As the run wrote it down."""
+    return [
+        (str(name), value if isinstance(value, str) else msgspec.json.encode(value).decode())
+        for name, value in list(entry.found.environment.items())[:100]
+    ]
+
+
+def _drawn(picture: Picture) -> str:
+    rows = [{"x": p.x, "y": p.y, "number": str(p.number)} for p in picture.points]
+    best = [row for row, p in zip(rows, picture.points, strict=True) if p.best]
+    zero: charts.Spec = {"zero": False, "nice": True, "padding": 14}
+    where: charts.Spec = {
+        "x": {"field": "x", "type": "quantitative", "title": picture.x_title, "scale": zero},
+        "y": {"field": "y", "type": "quantitative", "title": picture.y_title, "scale": zero},
+    }
+    front = {"type": "line", "color": "var(--soft)", "strokeDash": [4, 3], "strokeWidth": 1}
+    open_ = {"type": "point", "size": 70, "color": "var(--accent)", "filled": False, "strokeWidth": 2}
+    text = {"type": "text", "dx": 9, "dy": -8, "color": "var(--ink)", "fontSize": 12}
+    layers: list[charts.Spec] = [
+        {"data": {"values": best}, "mark": front, "encoding": where},
+        {"data": {"values": rows}, "mark": open_, "encoding": where},
+        {"data": {"values": best}, "mark": {**open_, "filled": True}, "encoding": where},
+        {"data": {"values": rows}, "mark": text, "encoding": {**where, "text": {"field": "number"}}},
+    ]
+    return charts.svg({"layer": layers})
+
+
+# -- filling the templates -----------------------------------------------------------------------------------------------------
+
+
+def _render(name: str, **values: Any) -> bytes:
+    try:
+        jinja2 = importlib.import_module("jinja2")
+    except ImportError as error:
+        raise UsageError(
+            "site",
+            f"jinja2 cannot be imported ({error})",
+            "it fills the pages in",
+            "pip install 'openagentperf[report]'",
+        ) from error
+    own = resources.files(__package__)
+    style = (resources.files("openagentperf.report") / "page.css").read_text() + (own / "site.css").read_text()
+    script = (own / "sort.js").read_text()
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda wanted: (own / wanted).read_text()), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+        finalize=lambda v: clean(v) if isinstance(v, str) and not hasattr(v, "__html__") else v,
+    )  # fmt: skip
+    text: str = environment.get_template(name).render(
+        style=style, script=script, policy=_policy(style, script), none=Cell("-"),
+        whole=lambda text: jinja2.utils.markupsafe.escape(clean(text, _LONGEST_CODE)), **values,
+    )  # fmt: skip
+    return text.encode()
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing is fetched; the one style and the one script are known by their hashes, so that nothing else applies or runs."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; base-uri 'none'; form-action 'none'"

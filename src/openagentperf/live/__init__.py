@@ -1,0 +1,1 @@
+"""A run folder seen while it grows: what faces and exporters show of it."""
