@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint bench docs size clean agent
+.PHONY: run test lint bench docs reference size clean agent
 .DEFAULT_GOAL := run
 
 # --- set-up: a stamp for each set of extras, so that `make run` never waits for the test tools -------------------------------
@@ -11,7 +11,7 @@ $(BIN)/python:
 	@scripts/make-venv "$(PYTHON)" "$(VENV)"
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[report]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
@@ -29,7 +29,8 @@ run: $(VENV)/.installed   ## a confirmed capacity of the embedded target, in und
 	$(BIN)/openagentperf run --rigor quick
 
 test: $(VENV)/.installed-dev   ## everything but the minutes-long suites
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m 'not slow and not e2e and not engine and not agent' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m '(e2e or engine or agent) and not slow' $(PYTEST_ARGS)
 
 # --- the rest ---------------------------------------------------------------------------------------------------------------
 agent: .venv-agent/.installed   ## a real agent for the tests that drive one through the recorder (else they are skipped)
@@ -42,6 +43,12 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed-dev reference   ## the docs site, into site/
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+
+reference: $(VENV)/.installed-dev   ## docs/reference.md, from the code
+	$(BIN)/python scripts/reference.py
 
 size:   ## lines per module, and the total
 	@git ls-files 'src/*.py' | xargs wc -l | sort -n

@@ -30,3 +30,10 @@ def s_to_ns(seconds: float) -> Ns:
 
 def ns_to_s(ns: int) -> float:
     return ns / NS_PER_S
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` to so many significant digits, whole where it has more before its point: 999.7 is `1,000` and 61354.2 is `61,354`, neither of
+    them `1e+03`."""
+    text = f"{value:,.{digits}g}"
+    return f"{value:,.0f}" if "e+" in text else text
