@@ -65,6 +65,7 @@ CHANGES: dict[str, dict[str, tuple[Change, str]]] = {
     "hgx-h200": {
         "as it is": (lambda spec: spec, "default"),
         "ranks step for themselves": (ALONE, "default"),
+        "KV pool x 0.775": (pool(0.775), "default"),  # the smallest that holds one context of 131,072 tokens
         "KV pool x 0.8": (pool(0.8), "default"),
         "KV pool x 1.5": (pool(1.5), "default"),
         "KV pool x 2": (pool(2), "default"),
@@ -104,6 +105,7 @@ def plan_of(system: str, deployment: str) -> Plan:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--system", choices=sorted(CHANGES), default="hgx-h200")
+    parser.add_argument("--seed", type=int, default=1, help="of the agents' order, not of the corpus")
     parser.add_argument("--only", default="", help="part of a change's name")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +118,9 @@ def main() -> None:
             if "answers" in label:
                 load = shorter_answers(load)
             began = time.process_time()
-            (found,) = explore(replace(plan, rigor=exploring(plan.rigor, spec.accelerators)), spec, load)
+            (found,) = explore(
+                replace(plan, seed=arguments.seed, rigor=exploring(plan.rigor, spec.accelerators)), spec, load
+            )
             lower, upper = (None if level is None else level.seen for level in (found.at, found.above))
             resource = binding(plan.tiers.tier[0], spec, load.endless_hit_rate, lower, upper).resource
             agents = found.agents or 0

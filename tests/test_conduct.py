@@ -157,7 +157,7 @@ def test_an_attempt_that_was_broken_off_is_told_and_spoils_nothing(
     edit_ledger(copy, broken)
     found = rescored(copy)
     assert (found.faults, found.abandoned) == ((), 1)
-    assert "1 attempts were broken off" in asked(capsys, "verify", str(copy)).err
+    assert "before they were judged: 1" in asked(capsys, "verify", str(copy)).err
 
 
 def test_the_commands_refuse_it(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
