@@ -104,7 +104,7 @@ def _tell(found: Examined) -> None:
     for line in found.conduct:
         note(f"  {line}")
     if found.abandoned:
-        note(f"{found.abandoned} attempts were broken off before they were judged")
+        note(f"attempts that were broken off before they were judged: {found.abandoned}")
     if found.other_version:
         note(f"written by openagentperf {found.other_version}, derived by {found.result.version}")
     if found.sums is None:
