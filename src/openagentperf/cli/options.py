@@ -40,7 +40,7 @@ def _option(kind: object, metavar: str | None, help_text: str) -> object:
 _text, _number, _amount = str | None, int | None, float | None
 
 OVERRIDES: dict[str, object] = {
-    "endpoint": _option(list[str] | None, "URL", "Base URL with /v1; repeated: several, each agent keeps to one. Without: the embedded target."),
+    "endpoint": _option(list[str] | None, "URL", "Base URL with /v1; repeated: an agent keeps to one. Without: the embedded target."),
     "model": _option(_text, "NAME", "Served model name. Default: the only one that is served."),
     "api_key_env": _option(_text, "VAR", "Environment variable that holds the API key."),
     "ca_file": _option(_text, "FILE", "PEM file of a private certificate authority."),

@@ -79,7 +79,10 @@ class Turns:
     @classmethod
     def from_columns(cls, columns: Mapping[str, NDArray[Any]]) -> Turns:
         """Columns by their TurnRow name, -1 where null; other names are ignored. StorageError where one is missing."""
-        columns = {"paced_ns": np.zeros(len(columns.get("due_ns", ())), dtype=np.int64), **columns}  # younger than the others
+        columns = {
+            "paced_ns": np.zeros(len(columns.get("due_ns", ())), dtype=np.int64),
+            **columns,
+        }  # younger than the others
         missing = [name for name in COLUMNS if name not in columns]
         if missing:
             raise StorageError(
