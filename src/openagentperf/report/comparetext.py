@@ -101,12 +101,21 @@ def markdown(comparison: Comparison) -> str:
 
     What is folded is left out, and that is said, where the whole would be longer than a comment may be.
     """
-    whole = "\n\n".join("\n\n".join(_markdown(comparison, pair)) for pair in comparison.pairs)
+    whole = _joined([_markdown(comparison, pair) for pair in comparison.pairs])
     if len(whole) <= _LONGEST_COMMENT:
         return whole
-    short = "\n\n".join("\n\n".join(_markdown(comparison, pair, folded=False)) for pair in comparison.pairs)
+    parts = [_markdown(comparison, pair, folded=False) for pair in comparison.pairs]
     left_out = "figures at equal numbers of agents and settings that differ are left out"
-    return f"{short}\n\nToo long for a comment: {left_out}; `--format html` has them."
+    for at in range(len(parts) - 1, -1, -1):  # of the last ones only what they are of, and whether their gates hold
+        if len(_joined(parts)) <= _LONGEST_COMMENT:
+            break
+        parts[at] = parts[at][: 2 if comparison.pairs[at].gates else 1]
+        left_out = "figures that differ, and all figures of the comparisons that show none, are left out"
+    return f"{_joined(parts)[:_LONGEST_COMMENT]}\n\nToo long for a comment: {left_out}; `--format html` has them."
+
+
+def _joined(pairs: Sequence[Sequence[str]]) -> str:
+    return "\n\n".join("\n\n".join(parts) for parts in pairs)
 
 
 def _markdown(comparison: Comparison, pair: Pair, folded: bool = True) -> list[str]:

@@ -60,6 +60,8 @@ def documents(data: bytes) -> Iterator[Node]:
                 stack.append(node)
                 keys.append(None)
     except yaml.YAMLError as error:
+        if "maximum nesting depth" in str(error):  # PyYAML 6.0.4 and later count for themselves, while they look ahead
+            raise ValueError(f"YAML nested deeper than {DEPTH} levels is not read") from error
         raise ValueError(str(error).replace("\n", " ")) from error
 
 
