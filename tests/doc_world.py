@@ -114,6 +114,12 @@ class World:
                 del words[words.index("--rigor") : words.index("--rigor") + 2]
             if len(words) == 1 or not words[1].endswith(".toml"):
                 words.insert(1, "short.toml")
+        if words[0] in ("simulate", "whatif") and "--limit" not in words:
+            words += ["--limit", "2", "--max-context", "16384"]
+        if words[0] == "simulate":
+            words += [option for option in ("--quick", "--no-band") if option not in words]
+        if words[0] == "selfcheck" and "--agents" not in words:
+            words += ["--agents", "8"]
         if words[0] == "corpus" and words[1] in WRITES and "--out" in words:
             out = self.folder / words[words.index("--out") + 1]
             shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
