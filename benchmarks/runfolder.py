@@ -6,25 +6,25 @@ are those of no machine. The same arguments give the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from openagentperf import __version__, planfile, rundir, tables, verify
 from openagentperf.corpus.card import card
 from openagentperf.corpus.profiles import PROFILES
 from openagentperf.corpus.shape import generate
 from openagentperf.corpus.tokens import estimate
+from openagentperf.load.attempt import attempt
 from openagentperf.plan import Endpoint, Plan, Rigor, Search, Tier, TierSet, Workload
 from openagentperf.records.phase import Judged, PhaseFacts, PhaseOrder
 from openagentperf.records.power import DeviceFacts, IdleSpan, IdleSpans, MeterFacts, Meters, Reading
 from openagentperf.records.preflight import Check, ServerFacts
 from openagentperf.records.run import RunFacts
-from openagentperf.records.turns import ClientSample, TurnRow
+from openagentperf.records.turns import ClientSample
 from openagentperf.rundir import LedgerLine
 from openagentperf.search.step import Step, next_step
 from openagentperf.system import Nvml, Price, System
@@ -77,28 +77,46 @@ def make_run(
     """
     plan = plan or plan_of()
     folder.mkdir(parents=True, exist_ok=True)
-    _opening(folder, plan)
-    facts = verify.read_run_facts(folder)
-    meters = verify.read_meters(folder, plan.system)
+
+    def write(phase: Path, index: int, step: Step) -> None:
+        write_phase(phase, plan, index, step, turns, knee, seed, change, detail)
+
+    return searched(folder, plan, _opening(folder, plan), write, phases=phases)
+
+
+def searched(
+    folder: Path, plan: Plan, records: Mapping[str, object], write: Callable[[Path, int, Step], None], *, phases: int | None = None,
+    finish: bool = True,
+) -> Path:  # fmt: skip
+    """A run folder by a real search over phases that are written and not run.
+
+    records   what a run writes before its first phase, by file name
+    write     makes the tables of one phase, given its folder and number and what the search asks for
+    phases    it is broken off after so many; None: it goes to its end
+    finish    with its result
+    """
+    rundir.write(folder / "plan.toml", planfile.dump(plan))
+    for name, value in records.items():
+        rundir.write(folder / name, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+    facts, meters = verify.read_run_facts(folder), verify.read_meters(folder, plan.system)
     history: list[Judged] = []
     while (step := next_step(history, plan.tiers, plan.search, plan.rigor)) is not None and len(history) != phases:
         index = len(history)
-        about: Columns = {"index": index, "agents": step.agents, "kind": step.kind}
-        rundir.append_line(folder / "ledger.jsonl", LedgerLine(event="begun", why=step.why, **about))
-        phase = rundir.phase_folder(folder, index, step.agents)
-        phase.mkdir(parents=True)
-        write_phase(phase, plan, index, step, turns, knee, seed, change, detail)
-        judged = verify.judge_phase(phase, plan, plan.tiers, facts, meters)
-        rundir.append_line(folder / "ledger.jsonl", LedgerLine(event="judged", judged=judged, **about))
-        history.append(judged)
-    if step is None:
+        begun = LedgerLine(event="begun", index=index, agents=step.agents, kind=step.kind, why=step.why)
+        with attempt(folder, begun) as ended:
+            phase = rundir.phase_folder(folder, index, step.agents)
+            phase.mkdir(parents=True)
+            write(phase, index, step)
+            history.append(verify.judge_phase(phase, plan, plan.tiers, facts, meters))
+            ended(history[-1])
+    if step is None and finish:
         result = verify.derive(folder)
         rundir.write(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
         rundir.append_line(folder / "ledger.jsonl", LedgerLine(event="finished"))
     return folder
 
 
-def _opening(folder: Path, plan: Plan) -> None:
+def _opening(folder: Path, plan: Plan) -> dict[str, object]:
     lines, shared = (1,) * TRAJECTORIES, (7_000,) * TRAJECTORIES
     facts = RunFacts(
         target="endpoint", url="http://127.0.0.1:1/v1",
@@ -106,7 +124,6 @@ def _opening(folder: Path, plan: Plan) -> None:
         checks=(Check(name="model", status="ok", found="made, context 131,072 tokens"),), corpus_digest="c0" * 32, corpus_notes=(),
         lines=lines, first_turns=(0,) * TRAJECTORIES, shared_bytes=shared, set_input_tokens_mean=9_600.0, set_output_tokens_mean=180.0,
     )  # fmt: skip
-    rundir.write(folder / "plan.toml", planfile.dump(plan))
     meters = Meters(
         meters=(
             MeterFacts(
@@ -117,19 +134,14 @@ def _opening(folder: Path, plan: Plan) -> None:
     )  # fmt: skip
     made = card(list(generate(PROFILES["demo"], 10, 1, estimate)))
     environment = {"openagentperf": __version__, "python": "3", "platform": "none", "cores": 2}
-    records: list[tuple[str, object]] = [
-        ("run.json", facts),
-        ("corpus.card.json", made),
-        ("environment.json", environment),
-    ]
+    records: dict[str, object] = {"run.json": facts, "corpus.card.json": made, "environment.json": environment}
     if plan.system.meters:
         idle = IdleSpans(spans=(IdleSpan(when="before", start_ns=0, end_ns=10 * NS_PER_S),))
-        records += [("meters.json", meters), ("idle.json", idle)]
+        records |= {"meters.json": meters, "idle.json": idle}
         tables.write_readings(
             folder / "idle.parquet", list(_readings(0, 10 * NS_PER_S, 90.0, np.random.default_rng(0)))
         )
-    for name, value in records:
-        rundir.write(folder / name, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+    return records
 
 
 def write_phase(
@@ -159,18 +171,6 @@ def write_phase(
         order=order, window_start_ns=opens_ns, window_end_ns=max(opens_ns + 1, end_ns - (end_ns - start_ns) // 20), ended_ns=end_ns,
         hit_limit=False, workers=1, stamps="kernel", min_active_share=1.0,
     )  # fmt: skip
-    schema = {name: pl.Series([], dtype=kind).dtype for name, kind in tables._schema(TurnRow).items()}
-    rows = len(columns["due_ns"])
-    defaults = {field.name: -1 if field.default is None else field.default for field in msgspec.structs.fields(TurnRow)}
-    frame = pl.DataFrame(
-        {
-            name: pl.Series(name, columns.get(name, [defaults[name]] * rows), strict=False).cast(kind)
-            for name, kind in schema.items()
-        }
-    )
-    nulls = [name for name, kind in schema.items() if kind == pl.Int64]
-    frame = frame.with_columns(pl.when(pl.col(nulls) >= 0).then(pl.col(nulls))).sort("due_ns", "agent")
-    frame.write_parquet(folder / "turns.parquet", compression="zstd")
     seconds = np.arange(start_ns, end_ns + NS_PER_S, NS_PER_S).tolist()
     samples = [
         ClientSample(
@@ -179,13 +179,12 @@ def write_phase(
         )
         for t in seconds
     ]  # fmt: skip
-    pl.DataFrame([msgspec.to_builtins(sample) for sample in samples]).write_parquet(folder / "client.parquet")
     if plan.system.meters:
         watts = 120.0 + 500.0 * min(1.0, step.agents / knee)
         tables.write_readings(
             folder / "power.parquet", list(_readings(start_ns, min(end_ns, start_ns + 600 * NS_PER_S), watts, rng))
         )
-    rundir.write(folder / "phase.json", msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
+    tables.write_columns(folder, facts, columns, samples)
 
 
 def _readings(start_ns: int, end_ns: int, watts: float, rng: np.random.Generator) -> list[Reading]:

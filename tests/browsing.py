@@ -46,17 +46,33 @@ class Page:
         self.errors: list[str] = []
         self.crashes: list[str] = []
         """Exceptions of the page's own code: never, not even while the server is away."""
+        self.said: list[str] = []
+        """Everything on its console."""
+        self.requests: list[str] = []
+        """Addresses that it asked for, its own first."""
         self.tab.on("console", self._heard)
+        self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.on("pageerror", lambda error: self.crashes.append(str(error)))
         self.tab.on("dialog", self._dialog)
 
     def _heard(self, message: Any) -> None:
+        self.said.append(message.text)
         if message.type in ("error", "warning"):
             self.errors.append(f"{message.type}: {message.text}")
 
     def _dialog(self, dialog: Any) -> None:
         self.crashes.append(f"dialog: {dialog.message}")
         dialog.dismiss()
+
+    def show(self, file: Path) -> None:
+        """Open a page that lies on the disk, and see that it does nothing of its own."""
+        self.tab.goto(file.as_uri())
+        self.tab.wait_for_load_state("load")
+        self.check_quiet()
+
+    def check_quiet(self) -> None:
+        assert (self.said, self.crashes) == ([], [])
+        assert len(self.requests) == 1, self.requests[1:]
 
     @property
     def scroll_width(self) -> int:

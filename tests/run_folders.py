@@ -1,8 +1,8 @@
 """Whole run folders by the package's own writers, without a run: a system whose TTFT is a formula, searched as a real one is.
 
-    TTFT = slow x 0.5 s x (agents / knee)^2 x what the turn costs x what the phase adds      speed = 120 / slow tokens/s
+    TTFT = 0.02 s + slow x 0.6 s x (agents / knee)^2 x what the turn costs x what the phase adds      speed = 120 / slow tokens/s
 
-A tier of at most 1 s at P95 is thus met up to about `knee` agents. A phase has 48 turns; a run takes 0.2 s.
+A turn costs 0.5 to 1.5, so that a tier of at most 1 s at P95 is met up to about `knee` agents. A phase has 48 turns.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import phases
-from openagentperf import planfile, rundir, tables, verify
+from benchmarks.runfolder import searched
+from openagentperf import planfile, rundir, tables
 from openagentperf.plan import Endpoint, Plan, Rigor, Search, Tier, TierSet, Workload
-from openagentperf.records.phase import Judged, PhaseFacts
+from openagentperf.records.phase import PhaseFacts
 from openagentperf.records.power import DeviceFacts, Meters
 from openagentperf.records.preflight import ServerFacts
 from openagentperf.records.run import RunFacts
 from openagentperf.records.turns import Reads, TurnRow
-from openagentperf.rundir import LedgerLine
-from openagentperf.search.step import Step, next_step
+from openagentperf.search.step import Step
 from openagentperf.seeds import Stream
 from openagentperf.system import System
 from signals import constant, flicker, meter, polled
@@ -55,44 +53,44 @@ def write_run(
         workload=Workload(**({"corpus": "set", "track": "exact"} | (workload or {}))),
         system=System(name="Box", accelerators=4, accelerator="GPU") if system is None else system,
     )  # fmt: skip
-    rundir.write(folder / "plan.toml", planfile.dump(plan))
     facts = RunFacts(
         target="embedded simulated node" if embedded else "endpoint", url="http://server.example/v1",
         server=ServerFacts(model=model, reports_cached=True), checks=(), corpus_digest=corpus, sealed_root=sealed_root,
         corpus_notes=(), lines=(1,) * TRAJECTORIES, first_turns=(0,) * TRAJECTORIES, shared_bytes=(3500,) * TRAJECTORIES,
         set_input_tokens_mean=5000.0, set_output_tokens_mean=121.0,
     )  # fmt: skip
-    _json(folder / "run.json", facts)
-    _json(folder / "environment.json", {"openagentperf": "0", "python": "3", "cores": 2, "started_unix_s": 1.8e9})
-    _json(folder / "corpus.card.json", {"trajectories": TRAJECTORIES, "turns": TRAJECTORIES * TURNS})
+    records: dict[str, object] = {
+        "run.json": facts,
+        "environment.json": {"openagentperf": "0", "python": "3", "cores": 2, "started_unix_s": 1.8e9},
+        "corpus.card.json": {"trajectories": TRAJECTORIES, "turns": TRAJECTORIES * TURNS},
+    }
     if watts is not None:
-        _json(
-            folder / rundir.METERS,
-            Meters(meters=(meter("m", *(DeviceFacts(device=d) for d in DEVICES), boundary=boundary),)),
+        records[rundir.METERS] = Meters(
+            meters=(meter("m", *(DeviceFacts(device=d) for d in DEVICES), boundary=boundary),)
         )
-    history: list[Judged] = []
-    while (step := next_step(history, plan.tiers, plan.search, plan.rigor)) is not None:
-        history.append(_phase(folder, plan, facts, step, len(history), knee, slow, noise, watts, detail))
-    if finish:
-        result = verify.derive(folder)
-        rundir.write(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-        rundir.append_line(folder / "ledger.jsonl", LedgerLine(event="finished"))
-    return folder
+
+    def write(phase: Path, index: int, step: Step) -> None:
+        _phase(phase, plan.seed, step, index, knee, slow, noise, watts, detail)
+
+    return searched(folder, plan, records, write, finish=finish)
 
 
 def _phase(
-    run: Path, plan: Plan, facts: RunFacts, step: Step, index: int, knee: float, slow: float, noise: float,
-    watts: float | None, detail: str,
-) -> Judged:  # fmt: skip
-    folder = rundir.phase_folder(run, index, step.agents)
-    about: Any = {"index": index, "agents": step.agents, "kind": step.kind}
-    rundir.append_line(run / "ledger.jsonl", LedgerLine(event="begun", why=step.why, **about))
+    folder: Path,
+    seed: int,
+    step: Step,
+    index: int,
+    knee: float,
+    slow: float,
+    noise: float,
+    watts: float | None,
+    detail: str,
+) -> None:
     ordered: PhaseFacts = phases.facts(step.kind, step.agents, index)
-    rows = _rows(plan.seed, index, step.agents, knee, slow, noise)
+    rows = _rows(seed, index, step.agents, knee, slow, noise)
     if detail:
         rows.append(phases.failed(phases.OPENS_S - 10, "http", detail=detail, status=500))
     tables.write_phase(folder, ordered, rows, [Reads()] * len(rows), phases.samples(), [])
-    meters = ()
     if watts is not None:
         span = (phases.OPENS_S - 5, phases.CLOSES_S + 5, 0.5)
         readings = [
@@ -100,10 +98,6 @@ def _phase(
             for one in polled(flicker(constant(watts / len(DEVICES)), seed=index * 4 + n), *span, device=d, seed=index)
         ]  # fmt: skip
         tables.write_readings(folder / rundir.POWER, readings)
-        meters = verify.read_meters(run, plan.system)
-    judged = verify.judge_phase(folder, plan, plan.tiers, facts, meters)
-    rundir.append_line(run / "ledger.jsonl", LedgerLine(event="judged", judged=judged, **about))
-    return judged
 
 
 def _rows(seed: int, index: int, agents: int, knee: float, slow: float, noise: float) -> list[TurnRow]:
@@ -121,7 +115,3 @@ def _rows(seed: int, index: int, agents: int, knee: float, slow: float, noise: f
                        last=turn == TURNS - 1)
         )  # fmt: skip
     return rows
-
-
-def _json(path: Path, value: object) -> None:
-    rundir.write(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")

@@ -1,4 +1,4 @@
-"""OpenSSH keys for tests, made anew; and the strings that a page must not obey."""
+"""OpenSSH keys for tests, made anew."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
-
-HOSTILE = "</title><script>window.scripted=1</script><img src=x onerror=window.scripted=1>\u202e\x1b[31m\x00|`*_@root #1 \U0001f600"
 
 
 def write_key(path: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -65,6 +66,53 @@ def test_answers_and_logs_stay_at_home(run: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "r.zip") as packed:
         assert [name for name in packed.namelist() if name.endswith("reads.parquet")]
     assert with_reads == bundle.content(bundle.hashes(run))
+
+
+def test_reads_are_hashed_only_where_somebody_asks(run: Path, tmp_path: Path) -> None:
+    """They are most of a run's bytes, and no part of its content."""
+    assert not [name for name in bundle.hashes(run) if name.endswith(bundle.READS)]
+    asked_for = bundle.hashes(run, reads=True)
+    assert [name for name in asked_for if name.endswith(bundle.READS)]
+    unpacked = Path(shutil.copytree(run, tmp_path / "run"))
+    (unpacked / bundle.SUMS).write_bytes(bundle.sums(asked_for))
+    assert examine(unpacked).sums == ()
+    (unpacked / "phases/000-n0001/reads.parquet").write_bytes(b"others")
+    assert examine(unpacked).sums == ("phases/000-n0001/reads.parquet was changed",)
+
+
+@pytest.mark.parametrize("ending", bundle.ENDINGS)
+def test_a_member_is_packed_piece_by_piece(run: Path, tmp_path: Path, ending: str) -> None:
+    """64 MB of reads in a few MB of memory."""
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    with (copy / "phases/000-n0001/reads.parquet").open("wb") as file:
+        file.truncate(64_000_000)
+    of = bundle.hashes(copy, reads=True)
+    tracemalloc.start()
+    bundle.write(copy, tmp_path / f"b{ending}", reads=True, of=of)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16_000_000
+
+
+def test_what_verify_would_not_unpack_is_not_packed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    with (copy / "phases/000-n0001/reads.parquet").open("wb") as file:
+        file.truncate(bundle.LIMITS.member_bytes + 1)  # a hole: no bytes on the disk
+    refused = asked(capsys, "bundle", str(copy), "--out", str(tmp_path / "b.zip"), "--reads")
+    assert refused.status == 2
+    assert "has 2,147,483,649 bytes" in refused.sentence
+    assert refused.sentence.endswith("leave --reads out")
+    assert not (tmp_path / "b.zip").exists()
+    assert asked(capsys, "bundle", str(copy), "--out", str(tmp_path / "b.zip")).status == 0
+
+
+def test_a_file_that_changes_while_it_is_packed_is_said(run: Path, tmp_path: Path) -> None:
+    of = bundle.hashes(run) | {"plan.toml": "0" * 64}
+    with pytest.raises(StorageError, match="changed while it was packed"):
+        bundle.write(run, tmp_path / "b.zip", of=of)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
@@ -144,6 +192,8 @@ def test_a_result_that_does_not_follow_is_found_with_its_place(signed: Path, run
         ({"ledger.jsonl": b'{"event": 1}\n'}, "ledger.jsonl"),
         ({"phases/000-n0001/turns.parquet": b"PAR1"}, "turns.parquet"),
         ({"phases/000-n0001/phase.json": b"null"}, "phase.json"),
+        ({"result.json": b'{"a":' + b"[" * 100_000}, "result.json: cannot be read"),
+        ({"ledger.jsonl": b"[" * 100_000 + b"\n"}, "ledger.jsonl:1: is not a ledger line"),
     ],
 )
 def test_a_bundle_that_cannot_be_judged_is_said(
@@ -153,6 +203,14 @@ def test_a_bundle_that_cannot_be_judged_is_said(
         examine(repacked(signed, tmp_path / "x.zip", change))
     assert words in caught.value.sentence()
     assert "/tmp" not in caught.value.sentence()
+
+
+@pytest.mark.parametrize("deep", [b"[" * 100_000, b"[" * 400 + b"]" * 400])
+def test_an_environment_without_an_end_is_shown_as_none(run: Path, tmp_path: Path, deep: bytes) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    (copy / "environment.json").write_bytes(b'{"a":' + deep + b"}")
+    found = examine(copy)
+    assert (found.faults, found.environment) == ((), ())
 
 
 def test_columns_of_another_kind_are_said_and_no_traceback(signed: Path, run: Path, tmp_path: Path) -> None:
@@ -276,7 +334,9 @@ def test_the_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert ended.status == 1
         assert "DIFFERENT" in ended.err
     assert not (tmp_path / "c.zip").exists()
-    assert asked(capsys, "bundle", str(run), "--out", str(tmp_path / "c.rar")).status == 2
+    early = asked(capsys, "bundle", str(changed), "--out", str(tmp_path / "c.rar"))
+    assert early.status == 2
+    assert "DIFFERENT" not in early.err, "said before anything is derived"
     assert asked(capsys, "bundle", str(out)).status == 2
     assert asked(capsys, "verify", str(tmp_path / "nowhere")).status == 2
     assert asked(capsys, "verify", str(tmp_path)).status == 5

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from openagentperf.plan import Endpoint, Plan, Rigor, System, Tier, TierSet, Workload
+from openagentperf.plan import Endpoint, Plan, Rigor, Simulate, System, Tier, TierSet, Workload
 from openagentperf.records.phase import Judged
-from openagentperf.records.result import Result
+from openagentperf.records.result import Result, labels, standing_words
 from openagentperf.records.standing import Standing
 from openagentperf.score import worklength
-from openagentperf.score.capacity import CorpusFacts, exit_code, result
+from openagentperf.score.capacity import CorpusFacts, exit_code, other_notes, result
 from openagentperf.score.estimate import crossing, student_t95
 from phases import EASY, HARD, attempt
 
@@ -113,6 +113,40 @@ def test_labels_of_a_quick_run_on_the_embedded_target() -> None:
     assert (answer.target, answer.preliminary, answer.rigor) == ("embedded simulated node", True, "quick")
     assert any(note.startswith("preliminary: rigor `quick`") for note in answer.notes)
     assert any("says nothing of any real system" in note for note in answer.notes)
+
+
+def test_an_unfinished_simulation_is_simulated_by_its_target() -> None:
+    """`simulated` is what the simulator found out at its end; the label does not wait for it."""
+    answer = found(plan=plan(endpoint=None, simulate=Simulate(), rigor=Rigor(preset="quick", preliminary=True)))
+    assert answer.simulated is None
+    assert answer.standing_words(answer.results[0]) == "simulated"
+    told = (*labels(answer), *other_notes(answer))
+    assert any(label.startswith("simulated: ") for label in told)
+    assert not any("confirmed" in label for label in told)
+
+
+@pytest.mark.parametrize(
+    ("standing", "target", "words"),
+    [
+        ("at_least", "endpoint", "at least"),
+        ("at_least", "simulated cluster", "simulated"),
+        ("certified", "embedded simulated node", "certified"),
+        ("unmet", "simulated cluster", "unmet"),
+        ("missing", "simulated cluster", "missing"),  # of a comparison: one side has no such tier
+    ],
+)
+def test_standing_in_words(standing: str, target: str, words: str) -> None:
+    assert standing_words(standing, target) == words
+
+
+def test_a_note_that_a_label_says_is_said_once() -> None:
+    answer = found(
+        plan=plan(endpoint=None, rigor=Rigor(preset="quick", preliminary=True)), history=[], standings=[standing(certifying=())]
+    )  # fmt: skip
+    assert [label.partition(":")[0] for label in labels(answer)] == [
+        "self-reported", "preliminary", "simulated target", "cache unverified", "quality unverified",
+    ]  # fmt: skip
+    assert other_notes(answer) == ["said before"]
 
 
 def test_tiers_come_in_the_order_of_the_plan() -> None:

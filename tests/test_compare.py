@@ -13,12 +13,12 @@ import pytest
 
 from openagentperf.errors import UsageError
 from openagentperf.plan import Tier, TierSet
-from openagentperf.report import comparegate
+from openagentperf.report import comparegate, comparerun, comparewords
 from openagentperf.report.compare import Comparison, Pair, compare
 from openagentperf.report.comparefigures import Figure
 from openagentperf.report.comparepage import comparison_html
 from openagentperf.report.comparetext import markdown, text
-from openagentperf.system import Price, System
+from openagentperf.system import Pool, Price, System
 from run_folders import RIGOR, TIERS, write_run
 from small_runs import asked
 
@@ -60,6 +60,34 @@ def test_capacities_stand_side_by_side_with_their_brackets(base: Path, tmp_path:
     assert per_mw.ratio.ratio == pytest.approx(7 / 8, rel=1e-3)
     assert found.refused == ()
     assert [(d.group, d.name, d.a, d.b) for d in found.differences] == [("plan", "seed", "1", "2")]
+
+
+def test_nothing_is_less_than_what_failed(base: Path, tmp_path: Path) -> None:
+    """B serves none and failed at 1: at most 1 of A's 8, and no less than nothing."""
+    found = pair(base, write_run(tmp_path / "b", knee=0.5, system=SYSTEM, watts=2800))
+    agents = figure(found, "agents").ratio
+    assert agents is not None
+    assert (agents.ratio, agents.low, agents.high) == (0, 0, 1 / 8)
+    share = figure(found, "agents_per_accelerator").ratio
+    assert share is not None
+    assert (share.low, share.high) == (0, None), "what B's first agent would be of an accelerator is not known"
+    assert share.ends == "-100.0% to ..."
+    alone = msgspec.structs.replace(found, figures=(figure(found, "agents_per_accelerator"),))
+    assert [line[:2] for line in comparewords.unit_words(alone)] == ["b:"], "a letter that is shown is explained"
+
+
+def test_an_inventory_by_pools_names_the_column(base: Path, tmp_path: Path) -> None:
+    pools = (Pool(name="prefill", accelerators=2), Pool(name="decode", accelerators=6))
+    other = write_run(tmp_path / "b", knee=0.5, system=System(accelerator="GPU", pools=pools))
+    assert pair(base, other).b.system == "8 x GPU"
+
+
+def test_a_baseline_s_turns_are_read_once(base: Path) -> None:
+    side = comparerun.load(base)
+    first = side.answered(8, keep=True)
+    assert side.answered(8) is first
+    other = comparerun.load(base)
+    assert other.answered(8) is not other.answered(8), "of the others nothing stays"
 
 
 def test_paired_figures_find_the_slowdown_that_was_put_in(base: Path, tmp_path: Path) -> None:
@@ -204,7 +232,7 @@ def slower(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         ({}, {"knee": 64, "limit": 32}, "agents>=-5%", "pass", "+300.0% (+255.6% to ...)"),  # at least 32 of 8
         ({}, {"knee": 64, "limit": 32}, "agents<=+999%", "undecided", "B still passes at its search limit"),
         ({"knee": 0.5}, {}, "agents>=-5%", "undecided", "there is no share of nothing"),
-        ({}, {"knee": 0.5}, "agents>=-5%", "fail", "-100.0%"),
+        ({}, {"knee": 0.5}, "agents>=-5%", "fail", "-100.0% (-100.0% to -87.5%)"),
         ({}, {"knee": 0.5}, "ttft<=+5%", "undecided", "no number of agents up to 0 was measured by both"),
         ({}, {"corpus": "d" * 64}, "ttft<=+5%", "undecided", "not comparable: the corpora differ"),
     ],
@@ -252,6 +280,14 @@ def spoil(name: str) -> Callable[[Path], None]:
         ],
         "no phases": lambda run: shutil.rmtree(run / "phases"),
         "garbage in the card": lambda run: (run / "corpus.card.json").write_bytes(b"\xff{"),
+        "deep card": lambda run: (run / "corpus.card.json").write_bytes(b"[" * 100_000),
+        # Shallow enough to be decoded, and deeper than what walks through it may go.
+        "deep environment": lambda run: (run / "environment.json").write_bytes(b'{"a":' * 800 + b"1" + b"}" * 800),
+        "no text in the environment": lambda run: (run / "environment.json").write_bytes(b'{"a":"\xff"}'),
+        "no text in the ledger": lambda run: [(run / "result.json").unlink(), (run / "ledger.jsonl").write_bytes(b'{"event":"\xff"}\n')],
+        "deep result": lambda run: (run / "result.json").write_bytes(b'{"a":' + b"[" * 100_000),
+        "deep ledger": lambda run: [(run / "result.json").unlink(), (run / "ledger.jsonl").write_bytes(b"[" * 100_000 + b"\n")],
+        "deep phase": lambda run: [path.write_bytes(b"[" * 100_000) for path in run.glob("phases/*/phase.json")],
         "no environment": lambda run: (run / "environment.json").unlink(),
         "garbage in the result": lambda run: (run / "result.json").write_text("{"),
         "no plan": lambda run: (run / "plan.toml").unlink(),
@@ -271,6 +307,13 @@ def spoil(name: str) -> Callable[[Path], None]:
         ("columns of another kind", 0, "its rows cannot be read"),
         ("no phases", 0, "phase.json: cannot be read"),
         ("garbage in the card", 0, "What differs"),
+        ("deep card", 0, "What differs"),
+        ("deep environment", 0, "What differs"),
+        ("no text in the environment", 0, "What differs"),
+        ("no text in the ledger", 5, "ledger.jsonl:1: is not a ledger line"),
+        ("deep result", 5, "result.json: cannot be read"),
+        ("deep ledger", 5, "ledger.jsonl:1: is not a ledger line"),
+        ("deep phase", 0, "phase.json: cannot be read"),
         ("no environment", 0, "What differs"),
         ("garbage in the result", 5, "result.json: cannot be read"),
         ("no plan", 2, "holds no plan.toml"),

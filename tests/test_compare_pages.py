@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,23 +10,21 @@ from typing import Any
 import msgspec
 import pytest
 
+import browsing
+from browsing import Page
+from hostile import HOSTILE
 from openagentperf import rundir
 from openagentperf.leaderboard import bundle
 from openagentperf.leaderboard.site import build
 from openagentperf.plan import Tier, TierSet
 from openagentperf.report.compare import Comparison, compare
 from openagentperf.report.comparepage import comparison_html
-from openagentperf.report.comparetext import code, escape, markdown, text
+from openagentperf.report.comparetext import markdown, text
+from openagentperf.report.gfm import code, escape
 from openagentperf.system import Price, System
 from run_folders import write_run
 from small_runs import asked
-from sshkeys import HOSTILE
 
-CHROMIUM = Path("/usr/bin/chromium")
-browser_test = pytest.mark.skipif(
-    importlib.util.find_spec("playwright") is None or not CHROMIUM.exists(),
-    reason="needs the `dev` extra's playwright and Debian's chromium at /usr/bin/chromium",
-)
 LONG = HOSTILE + "A" * 1_000_000
 TIERS = TierSet(
     name=HOSTILE, tier=(Tier(name=HOSTILE, output_speed=30, ttft_s=1), Tier(name="plain", output_speed=100, ttft_s=0.5))
@@ -62,10 +59,12 @@ def pages(
     bundle.write(hostile[1], folder / "in" / "b <i>|@root.zip")
     (folder / "in" / "<script>window.scripted=1<").mkdir()
     (folder / "in" / "<script>window.scripted=1<" / "result.json").write_text("{")
-    (folder / "in" / "a").symlink_to(hostile[0])  # links are passed over: it must be copied in
-    (folder / "in" / "a").unlink()
+    (folder / "in" / "linked").symlink_to(hostile[0])  # to a run that holds, and passed over
     bundle.write(hostile[0], folder / "in" / "a.tar.zst")
-    build(folder / "in", folder / "site", None, 8 << 30, 120, lambda _: None)
+    heard: list[str] = []
+    build(folder / "in", folder / "site", None, 8 << 30, 120, heard.append)
+    assert len(heard) == 3
+    assert str(folder / "in" / "linked") not in heard, "links are not followed"
     results = sorted((folder / "site" / "results").iterdir())
     assert len(results) == 2
     return {
@@ -78,55 +77,34 @@ def pages(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as running:
-        started = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield started
-        started.close()
+    with browsing.browser() as found:
+        yield found
 
 
-class Shown:
-    """A page in a browser, and everything that it complained of or tried."""
-
-    def __init__(self, browser: Any, path: Path, width: int, dark: bool = False) -> None:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
-        )
-        self.page = context.new_page()
-        self.said: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
-        self.page.on("request", lambda request: self.said.append(request.url) if request.url != path.as_uri() else None)
-        self.page.goto(path.as_uri())
-
-
-@browser_test
 @pytest.mark.parametrize("name", ["compare", "index", "result", "other"])
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_nothing_scripts_fetches_or_breaks_a_page(
     browser: Any, pages: dict[str, Path], name: str, width: int, dark: bool
 ) -> None:
-    shown = Shown(browser, pages[name], width, dark)
-    assert shown.said == []
-    assert shown.page.evaluate("window.scripted") is None
+    shown = Page(browser, width=width, scheme="dark" if dark else "light")
+    shown.show(pages[name])
+    assert shown.tab.evaluate("window.scripted") is None
     assert (
-        shown.page.evaluate(
+        shown.tab.evaluate(
             "document.querySelectorAll('img, iframe, object, script:not(body > script:last-child)').length"
         )
         == 0
     )
-    assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
-    assert shown.page.evaluate("document.body.innerText").count("window.scripted=1") > 0, "shown as text"
+    assert shown.scroll_width <= width
+    assert shown.tab.evaluate("document.body.innerText").count("window.scripted=1") > 0, "shown as text"
     assert pages[name].stat().st_size < 3_000_000
-    shown.page.context.close()
+    shown.close()
 
 
-@browser_test
 def test_tables_are_sorted_by_their_heads(browser: Any, pages: dict[str, Path]) -> None:
-    shown = Shown(browser, pages["index"], 1280)
-    table = shown.page.locator("table.sortable").first
+    shown = Page(browser)
+    shown.show(pages["index"])
+    table = shown.tab.locator("table.sortable").first
     column = table.locator("thead th").all_inner_texts().index("agents")
 
     def agents() -> list[str]:
@@ -136,14 +114,13 @@ def test_tables_are_sorted_by_their_heads(browser: Any, pages: dict[str, Path]) 
     button = table.locator("thead th").nth(column).locator("button")
     for key, order, sorted_ in (("Enter", "descending", ["8", "6"]), (" ", "ascending", ["6", "8"])):
         button.focus()
-        shown.page.keyboard.press(key)
+        shown.tab.keyboard.press(key)
         assert agents() == sorted_
         assert table.locator("thead th").nth(column).get_attribute("aria-sort") == order
-    assert shown.said == []
-    shown.page.context.close()
+    shown.check_quiet()
+    shown.close()
 
 
-@browser_test
 def test_a_page_without_its_script_is_whole(browser: Any, pages: dict[str, Path]) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -153,11 +130,11 @@ def test_a_page_without_its_script_is_whole(browser: Any, pages: dict[str, Path]
     context.close()
 
 
-@browser_test
 @pytest.mark.parametrize("name", ["compare", "index", "result"])
 def test_a_page_is_built_for_a_keyboard_and_a_screen_reader(browser: Any, pages: dict[str, Path], name: str) -> None:
-    shown = Shown(browser, pages[name], 1280)
-    page = shown.page
+    shown = Page(browser)
+    shown.show(pages[name])
+    page = shown.tab
     assert page.locator("html[lang]").count() == 1
     assert page.locator("main").count() == 1
     assert page.locator("h1").count() == 1
@@ -165,7 +142,7 @@ def test_a_page_is_built_for_a_keyboard_and_a_screen_reader(browser: Any, pages:
     assert page.locator("figure:not([aria-label])").count() == 0
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    page.context.close()
+    shown.close()
 
 
 def test_text_of_a_hostile_run_is_80_columns_of_visible_characters(compared: Comparison) -> None:
@@ -229,6 +206,7 @@ def test_a_comment_is_never_too_long_for_github(compared: Comparison) -> None:
         ("<b>&", "\\<b&gt;&amp;".replace("\\<", "&lt;")),
         ("@root said #12", "@\u200broot said \\#\u200b12"),
         ("https://x.example", "https:\u200b//x.example"),
+        ("www.x.example and GH-12", "www\u200b.x.example and GH\u200b-12"),
         ("line\nline", "line line"),
         ("[a](b) `c` *d* _e_ ~f~ $g$", "\\[a\\](b) \\`c\\` \\*d\\* \\_e\\_ \\~f\\~ \\$g\\$"),
     ],

@@ -15,11 +15,12 @@ from openagentperf import rundir
 from openagentperf.errors import OpenAgentPerfError, UsageError
 from openagentperf.leaderboard import bundle, sshsig, statements
 from openagentperf.leaderboard.boards import Board, boards
-from openagentperf.leaderboard.entries import Collected, collect
+from openagentperf.leaderboard.entries import Collected, Entry, collect
 from openagentperf.leaderboard.examine import Examined, Failed, examine
+from openagentperf.leaderboard.pages import claims
 from openagentperf.leaderboard.published import published
 from openagentperf.leaderboard.site import build
-from openagentperf.system import Price, System
+from openagentperf.system import Pool, Price, System
 from run_folders import TIERS, write_run
 from small_runs import asked
 from sshkeys import signer_line, write_key
@@ -91,10 +92,15 @@ def test_names_that_are_no_text_do_not_stop_it(submissions: Path, tmp_path: Path
 
 def test_what_was_not_asked_the_same_shares_no_table(collected: Collected) -> None:
     made = boards(collected.entries)
-    assert [(len(board.legend), board.simulated) for board in made] == [(4, False), (1, False), (1, True)]
+    assert [(len(board.tiers[0].rows), board.simulated) for board in made] == [(4, False), (1, False), (1, True)]
     assert "simulated" in made[-1].title
     for board in made:
-        assert len({entry.found.result.corpus_digest for _, entry in board.legend}) == 1
+        assert len({entry.found.result.corpus_digest for entry in shown(board)}) == 1
+
+
+def shown(board: Board) -> list[Entry]:
+    """In the order of its tables."""
+    return [row.entry for row in board.tiers[0].rows]
 
 
 def first(collected: Collected) -> Board:
@@ -115,9 +121,39 @@ def test_watts_inside_different_boundaries_are_different_columns(collected: Coll
     assert "agents / rack" not in table.head, "nobody declared racks"
 
 
+def ranked(folder: Path) -> list[str]:
+    (board,) = boards(collect(folder, {}, here).entries)
+    return [entry.found.plan.system.name for entry in shown(board)]
+
+
+def test_an_undeclared_inventory_stands_behind_every_declared_one(tmp_path: Path) -> None:
+    """8 agents on nobody knows how much are no 8 agents an accelerator; among them, more come first."""
+    for name, accelerators, knee in (("large", 4, 14), ("few", 0, 4), ("many", 0, 8)):
+        write_run(tmp_path / name, knee=knee, system=system(name, accelerators))
+    assert ranked(tmp_path) == ["large", "many", "few"]
+
+
+def test_rank_is_by_the_first_tier_alone(tmp_path: Path) -> None:
+    """`first`: 2 agents on 4 at the first tier. `second`: none there, and 1 on 1 at the second, which is another question."""
+    swapped = msgspec.structs.replace(TIERS, tier=TIERS.tier[::-1])
+    write_run(tmp_path / "first", knee=3.3, tiers=swapped, system=system("first"))
+    write_run(tmp_path / "second", knee=1.2, tiers=swapped, system=system("second", 1))
+    assert ranked(tmp_path) == ["first", "second"]
+
+
+def test_on_the_natural_track_the_length_of_the_answers_stands_beside_the_number(
+    tmp_path: Path, collected: Collected
+) -> None:
+    write_run(tmp_path / "natural", workload={"track": "natural"})
+    (board,) = boards(collect(tmp_path, {}, here).entries)
+    table = board.tiers[0]
+    assert dict(zip(table.head, table.rows[0].cells, strict=True))["output tokens, mean"].text == "121"
+    assert "output tokens, mean" not in first(collected).tiers[0].head, "equal by construction"
+
+
 def test_the_pareto_front_is_what_nothing_beats(collected: Collected) -> None:
     pictures = {picture.title: picture for picture in first(collected).pictures}
-    names = {number: entry.found.plan.system.name for number, entry in first(collected).legend}
+    names = {number: entry.found.plan.system.name for number, entry in enumerate(shown(first(collected)), 1)}
     prices = pictures["Dollars an hour against agents (tier easy)"]
     # small: 10 $ and 8 agents; large: 40 $ and 14; dear: 20 $ and 6, which small beats in both
     assert {names[point.number]: point.best for point in prices.points} == {"small": True, "large": True, "dear": False}
@@ -139,18 +175,26 @@ def test_a_folder_and_its_bundle_are_one_result(submissions: Path, tmp_path: Pat
 # -- labels --------------------------------------------------------------------------------------------------------------------
 
 
+def pools(prefill: int, decode: int) -> System:
+    """An inventory by pools alone: `accelerators` is 0."""
+    return System(
+        name="mine", accelerator="GPU", pools=(Pool(name="prefill", accelerators=prefill), Pool(name="decode", accelerators=decode))
+    )  # fmt: skip
+
+
 class Lab:
     """A submission signed by its owner, a re-run signed by a lab, and statements about them."""
 
     def __init__(
         self, folder: Path, rerun_knee: float = 8, sealed: str = ROOT, signed: bool = True, model: str = "model",
-        watts: tuple[float | None, float | None] = (2800, 2800),
+        watts: tuple[float | None, float | None] = (2800, 2800), systems: tuple[System, System] | None = None,
     ) -> None:  # fmt: skip
         self.inside = folder / "in"
         self.owner, self.lab, self.stranger = (write_key(folder / name, name) for name in ("owner", "lab", "stranger"))
-        run = write_run(folder / "runs" / "mine", system=system("mine"), watts=watts[0])
+        own, other = systems or (system("mine"), system("mine"))
+        run = write_run(folder / "runs" / "mine", system=own, watts=watts[0])
         again = write_run(
-            folder / "runs" / "again", knee=rerun_knee, seed=9, sealed_root=sealed, system=system("mine"), model=model,
+            folder / "runs" / "again", knee=rerun_knee, seed=9, sealed_root=sealed, system=other, model=model,
             watts=watts[1],
         )  # fmt: skip
         self.content = bundle.write(run, self.inside / "mine.zip", self.owner if signed else None)
@@ -203,12 +247,17 @@ def test_a_listed_key_verifies_by_its_own_run_on_a_sealed_set(tmp_path: Path) ->
          "the re-run found no number at tier easy, not 2,857 agents/MW (accelerator, measured)"),
         ({"watts": (2800, 3200)}, lambda lab: lab.state(lab.lab, claim="verified", rerun=lab.again),
          "the re-run found 2,500 at tier easy, not 2,857 agents/MW (accelerator, measured)"),
+        ({"systems": (pools(4, 4), pools(40, 40)), "watts": (None, None)},
+         lambda lab: lab.state(lab.lab, claim="verified", rerun=lab.again),
+         "the re-run declares other accelerators"),
+        ({"systems": (pools(4, 4), pools(2, 6)), "watts": (None, None)},
+         lambda lab: lab.state(lab.lab, claim="verified", rerun=lab.again),
+         "the re-run declares other accelerators"),
         ({}, lambda lab: (lab.state(lab.lab), (lab.inside / "reviews/one.json").write_bytes(b"{}")), "its signature does not hold"),
         ({}, lambda lab: (lab.state(lab.lab), (lab.inside / "reviews/one.json.sig").unlink()), "cannot be read"),
     ],
     ids=["stranger", "own key", "unsigned", "about nothing", "no re-run", "absent re-run", "open set", "not confirmed",
-         "other model", "no power", "more power", "edited",
-         "no signature"],
+         "other model", "no power", "more power", "more accelerators in pools", "other pools", "edited", "no signature"],
 )  # fmt: skip
 def test_a_statement_that_proves_nothing_changes_nothing(
     tmp_path: Path, made: dict[str, object], state: Callable[[Lab], object], why: str
@@ -230,6 +279,13 @@ def test_the_command_states_what_a_site_believes(tmp_path: Path, capsys: pytest.
     assert lab.label()[:2] == ("verified", "The-Lab"), "the stronger of two"
     assert asked(capsys, "verify", mine, "--state", "verified", *out).status == 2
     assert asked(capsys, "verify", mine, "--state", "reviewed").status == 2
+    stray = asked(capsys, "verify", mine, "--by", "me", "--rerun", again)
+    assert stray.status == 2
+    assert "has --by, --rerun without --state" in stray.sentence
+    assert asked(capsys, "verify", mine, "--state", "reviewed", "--rerun", again, *out).status == 2
+    # Nothing is derived before the options are known to make a statement: an empty folder has nothing to examine, status 5.
+    (tmp_path / "empty").mkdir()
+    assert asked(capsys, "verify", str(tmp_path / "empty"), "--state", "verified", *out).status == 2
     assert asked(capsys, "verify", str(tmp_path / "runs/mine"), "--state", "reviewed", *out).status == 2
 
 
@@ -287,6 +343,25 @@ def test_a_result_s_page_has_what_it_takes_to_run_it_again(
     assert "vllm serve &lt;model&gt; --tensor-parallel-size 4" in page_.read_text()
 
 
+def test_a_simulated_result_is_nowhere_called_confirmed(collected: Collected) -> None:
+    entry = next(entry for entry in collected.entries if entry.places == ("simulated",))
+    result = msgspec.structs.replace(entry.found.result, target="simulated cluster")
+    told = "\n".join(claims(entry._replace(found=msgspec.structs.replace(entry.found, result=result))))
+    assert "preliminary" in told
+    assert "confirmed" not in told
+    assert told.count("cache unverified:") <= 1, "a label and the note behind it are one"
+
+
+def test_an_environment_is_cut_before_it_crosses_to_the_site(submissions: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(submissions / "small", tmp_path / "small"))
+    long = {f"{n} {'k' * 10_000}": ["v" * 100_000] for n in range(150)}
+    (copy / "environment.json").write_bytes(msgspec.json.encode(long))
+    fields = examine(copy).environment
+    assert len(fields) == 100
+    assert max(len(name) for name, _ in fields) < 250
+    assert max(len(value) for _, value in fields) < 1100
+
+
 def test_the_site_says_what_it_refused(submissions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("small", "unfinished"):
         shutil.copytree(submissions / name, tmp_path / "in" / name)
@@ -311,4 +386,4 @@ def test_tiers_that_share_a_name_and_no_limits_share_no_table(tmp_path: Path) ->
     harder = msgspec.structs.replace(TIERS, tier=(msgspec.structs.replace(TIERS.tier[0], ttft_s=0.9), TIERS.tier[1]))
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", tiers=harder)
-    assert [len(board.legend) for board in boards(collect(tmp_path, {}, here).entries)] == [1, 1]
+    assert [len(shown(board)) for board in boards(collect(tmp_path, {}, here).entries)] == [1, 1]

@@ -7,6 +7,7 @@ import csv
 import io
 import itertools
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -17,14 +18,18 @@ import msgspec
 import pytest
 
 from benchmarks.runfolder import Columns, make_run, plan_of
+from hostile import HOSTILE
 from openagentperf import rundir, verify
 from openagentperf.cli.main import main
 from openagentperf.errors import UsageError
 from openagentperf.plan import Tier, TierSet
+from openagentperf.report import background, sections
+from openagentperf.report.figures import figures
 from openagentperf.report.make import Format, report
+from openagentperf.report.marked import agents, number
+from openagentperf.report.opened import open_run
+from openagentperf.report.searchpicture import described, search_spec
 from openagentperf.search.step import Step
-
-HOSTILE = "<script>alert(1)</script>\"' onload=x \u202e\x1b[31m&lt;/svg>|@all`"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +125,43 @@ def test_a_wrong_figure_would_be_found() -> None:
     assert says("2.5 s", 2.4999)
     for text, value in (("1,234", 1236), ("12.3 ms", 0.0125), ("98.7%", 0.986), ("2.5 s", 2.56), ("12.3 ms", 12.3)):
         assert not says(text, value), text
+
+
+def test_failed_turns_are_counted_in_every_distribution(run: Path) -> None:
+    opened = open_run(run)
+    assert opened.result is not None
+    found = figures(opened)
+    failed = {f"{agents(j.agents)}, phase {j.index}": f"{j.failed_turns:,}" for j in opened.result.phases}
+    shown = [
+        section for section in sections.speeds(found, None, None) if section.table and section.table.head[2] == "failed"
+    ]
+    assert [section.title for section in shown] == ["TTFT", "Output speed", "End-to-end speed"]
+    for section in shown:
+        assert section.table is not None
+        assert section.table.rows
+        assert {str(row[0]): str(row[2]) for row in section.table.rows}.items() <= failed.items(), section.title
+        assert any(row[2] != "0" for row in section.table.rows), section.title
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12, "12"),
+        (12.0, "12"),
+        (0.12346, "0.1235"),
+        (999.96, "1,000"),
+        (1234.5, "1,234"),
+        (61354.2, "61,354"),
+        (0, "0"),
+        (123456, "123,456"),
+    ],
+)
+def test_a_number_has_four_digits_or_all_before_its_point(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_one_agent_is_no_plural() -> None:
+    assert [agents(1), agents(2), agents(0), agents(1024)] == ["1 agent", "2 agents", "0 agents", "1,024 agents"]
 
 
 def test_rows_that_contradict_their_judgement_are_said_first(copy: Path) -> None:
@@ -290,6 +332,8 @@ BREAKAGE = [
     (lambda run: (run / "run.json").write_bytes(b'{"lines": []}'), "run.json cannot be used"),
     (lambda run: (run / "corpus.card.json").write_bytes(b"[" * 100_000), "corpus.card.json cannot be used"),
     (lambda run: (run / "environment.json").write_bytes(b'["a"]'), "environment.json cannot be used"),
+    (lambda run: (run / "environment.json").write_bytes(b'{"a":' + b"[" * 400 + b"]" * 400 + b"}"), "environment.json cannot be used"),
+    (lambda run: (_phase(run) / "phase.json").write_bytes(b"[" * 100_000), "was not closed"),
     (lambda run: (run / "meters.json").write_bytes(b"{"), "meters.json cannot be used"),
 ]  # fmt: skip
 
@@ -371,6 +415,23 @@ def _three_rows(columns: Columns, step: Step) -> Columns:
     return {name: values[:3] for name, values in columns.items()}
 
 
+def test_a_phase_that_measured_nothing_has_no_mark(run: Path) -> None:
+    opened = open_run(run)
+    assert opened.result is not None
+    tier, history = opened.result.results[0], list(opened.result.phases)
+    history[1] = msgspec.structs.replace(history[1], measured_turns=0, failed_turns=0, ttft_p95_s=None, speed_p25=None)
+    history[2] = msgspec.structs.replace(history[2], ttft_p95_s=None)  # measured, and failures push it to infinity
+    for field, panel in zip(("ttft_at", "speed"), search_spec(tier, history)["vconcat"], strict=True):
+        marks = next(
+            layer for layer in panel["layer"] if layer["mark"] == {"type": "point", "filled": True, "opacity": 0.9}
+        )
+        values = marks["data"]["values"]
+        assert len(values) == len(history) - 1
+        assert all(point[field] > 0 for point in values)
+    assert "(1 measured nothing and have no mark)" in described(tier, history)
+    assert "measured nothing" not in described(tier, opened.result.phases)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -443,7 +504,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path, word: str) -> None:
     assert not set("\u202e\u2066\ufffe") & set(page.decode())
     assert len(page) < 3_000_000
     if word is HOSTILE:
-        assert b"&lt;script&gt;alert(1)&lt;/script&gt;" in page, "escaped, not dropped"
+        assert b"&lt;script&gt;window.scripted=1&lt;/script&gt;" in page, "escaped, not dropped"
     for format in ("md", "csv", "json", "png"):
         made: dict[str, bytes] = report(folder, _format(format))
         assert all(made.values())
@@ -451,12 +512,22 @@ def test_hostile_texts_stay_texts(tmp_path: Path, word: str) -> None:
     outside = re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)  # in a fence all is text
     assert len(outside) > len(text) / 2
     assert not re.search(r"(?<!\\)<script", outside)
-    assert not re.search(r"@(?!\u2060)\w", outside)
+    assert not re.search(r"@\w|www\.x|GH-\d|#\d|://", outside.replace("\\", "")), "no mention, link or reference"
 
 
 def _format(name: str) -> Format:
     formats: dict[str, Format] = {"md": "md", "csv": "csv", "json": "json", "png": "png"}
     return formats[name]
+
+
+def test_a_version_from_outside_is_one_word_of_a_shell(copy: Path) -> None:
+    record = msgspec.json.decode((copy / "result.json").read_bytes())
+    version = "1'; touch stolen; echo '"
+    (copy / "result.json").write_bytes(msgspec.json.encode(record | {"version": version}))
+    run = open_run(copy)
+    (section,) = background.again(run, run.result, None)
+    (line,) = [line for line in section.code.splitlines() if line.startswith("pip install ")]
+    assert shlex.split(line) == ["pip", "install", f"openagentperf[report]=={version}"]
 
 
 def test_a_cell_is_no_formula(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from openagentperf.report.charts import level_ticks, log_ticks
 from openagentperf.report.lanes import AGENTS, TURNS, lanes
 from openagentperf.report.phasefigures import cache_found, distribution, drawn, failures, health, prefills
 from openagentperf.report.phaserows import Watched
-from openagentperf.report.timeline import timeline
+from openagentperf.report.timeline import PowerLine, timeline
 from openagentperf.score.cache import Sharing
 from openagentperf.score.columns import Turns
 from openagentperf.score.view import View, look
@@ -31,16 +31,24 @@ def view(rows: list[TurnRow]) -> View:
 
 
 def test_a_failed_turn_keeps_a_curve_below_one() -> None:
-    found = distribution(np.array([3.0, 1.0, math.inf, 2.0]))
-    assert (found.turns, found.infinite) == (4, 1)
+    found = distribution(np.array([3.0, 1.0, math.inf, 2.0]), failed=1)
+    assert (found.turns, found.failed, found.infinite) == (4, 1, 1)
     assert found.curve == ((1.0, 0.25), (2.0, 0.5), (3.0, 0.75))
     assert found.percentiles["p50"] == 2.5
     assert found.percentiles["p95"] is None
 
 
+def test_a_failed_turn_is_counted_where_its_speed_is_a_finite_0() -> None:
+    looked = view([row(OPENS_S, speed=100), failed(OPENS_S + 1, "timeout"), row(OPENS_S + 2, speed=100)])
+    for values in (looked.speeds, looked.pace.end_to_end[looked.pace.known]):
+        found = distribution(values, looked.failed_turns)
+        assert (found.turns, found.failed, found.infinite) == (3, 1, 0)
+        assert found.percentiles["p1"] is not None
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
     values = np.arange(1.0, 100_001.0)
-    found = distribution(values)
+    found = distribution(values, 0)
     assert len(found.curve) <= 201
     assert found.curve[0] == (1.0, 1e-5)
     assert found.curve[-1] == (100_000.0, 1.0)
@@ -49,7 +57,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 @given(st.lists(st.floats(0, 1e6) | st.just(math.inf), max_size=300))
 def test_a_curve_rises_and_ends_at_the_share_that_did_not_fail(values: list[float]) -> None:
-    found = distribution(np.array(values))
+    found = distribution(np.array(values), 0)
     assert list(found.curve) == sorted(found.curve)
     if found.curve:
         assert found.curve[-1][1] == pytest.approx(1 - found.infinite / found.turns)
@@ -137,21 +145,49 @@ def test_a_timeline_is_means_over_its_bins() -> None:
     assert [share for share in found.cached_share if share is not None] == [0.8]
 
 
-def test_power_is_read_from_a_counter_where_there_is_one() -> None:
-    meter = MeterFacts(
-        name="m", kind="k", boundary="node", basis="measured", source="", devices=(DeviceFacts(device="a"),), period_s=1, max_gap_s=3,
-        stale_s=3,
+def node_meter(*devices: str) -> MeterFacts:
+    return MeterFacts(
+        name="m", kind="k", boundary="node", basis="measured", source="", devices=tuple(DeviceFacts(device=d) for d in devices),
+        period_s=1, max_gap_s=3, stale_s=3,
     )  # fmt: skip
+
+
+def power_lines(meter: MeterFacts, *sensors: Watched) -> list[PowerLine]:
+    return list(timeline(facts(), Turns.from_rows([row(OPENS_S)]), sensors, [meter]).power)
+
+
+def test_power_is_read_from_a_counter_where_there_is_one() -> None:
     t = np.arange(0, 211 * NS_PER_S, NS_PER_S)
     counter = Watched("m", "a", "energy", t, 300.0 * np.arange(len(t)))
     power = Watched("m", "b", "power", t, np.full(len(t), 100.0))
     stray = Watched("other", "c", "power", t, np.full(len(t), 7.0))
-    (line,) = timeline(facts(), Turns.from_rows([row(OPENS_S)]), [counter, power, stray], [meter]).power
+    (line,) = power_lines(node_meter("a", "b"), counter, power, stray)
     assert line.name == "node, measured"
     assert line.watts[5:-5] == pytest.approx([400.0] * 110)
     late = Watched("m", "a", "power", t[50:], np.full(len(t) - 50, 5.0))
-    (line,) = timeline(facts(), Turns.from_rows([row(OPENS_S)]), [late], [meter]).power
+    (line,) = power_lines(node_meter("a"), late)
     assert line.watts[0] is None, "before the first reading nothing is known"
+
+
+def test_power_of_a_meter_is_of_all_its_devices_or_of_none() -> None:
+    t = np.arange(0, 211 * NS_PER_S, NS_PER_S)
+    one = Watched("m", "a", "power", t, np.full(len(t), 100.0))
+    (line,) = power_lines(node_meter("a", "b"), one)
+    assert set(line.watts) == {None}, "100 W of one device are not the node's"
+    half = Watched("m", "b", "power", t[:106], np.full(106, 50.0))
+    (line,) = power_lines(node_meter("a", "b"), one, half)
+    assert line.watts[5] == pytest.approx(150)
+    assert line.watts[-1] is None
+
+
+@pytest.mark.parametrize("quantity", ["power", "energy"])
+def test_a_hole_in_the_readings_is_a_hole_in_the_line(quantity: str) -> None:
+    """No reading from 50 s to 150 s, at most 3 s apart. Bins of 1.75 s: 28 (49 s to 50.75 s) to 85 (148.75 s to 150.5 s) touch it."""
+    t = np.concatenate((np.arange(0, 51), np.arange(150, 211))) * NS_PER_S
+    watts = 300.0 * t / NS_PER_S if quantity == "energy" else np.full(len(t), 300.0)
+    (line,) = power_lines(node_meter("a"), Watched("m", "a", quantity, t, watts))
+    assert [i for i, w in enumerate(line.watts) if w is None] == list(range(28, 86))
+    assert [w for w in line.watts if w is not None] == pytest.approx([300.0] * (120 - 58))
 
 
 def test_lanes_show_a_sample_of_agents_from_the_window_s_beginning() -> None:

@@ -8,23 +8,20 @@ from typing import Any
 
 import pytest
 
+import browsing
 from benchmarks.runfolder import make_run
+from browsing import Page
+from hostile import HOSTILE
 from openagentperf.report.make import report
-from test_report import HOSTILE, hostile_run
+from test_report import hostile_run
 
-CHROMIUM = Path("/usr/bin/chromium")
 LONG = "w" * 1_000_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there: no browser to open pages in")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: nothing drives the browser")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with browsing.browser() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     runs = {
         "plain": make_run(folder / "plain"),
-        "hostile": hostile_run(folder / "hostile", HOSTILE + "<img src=x onerror=alert(2)>" + "\u202e\x00"),
+        "hostile": hostile_run(folder / "hostile", HOSTILE),
         "long": hostile_run(folder / "long", LONG),
         "unfinished": make_run(folder / "unfinished", phases=3),
     }
@@ -41,21 +38,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in runs}
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", browsing.WIDTHS)
 @pytest.mark.parametrize("name", ["plain", "hostile", "long", "unfinished"])
 def test_a_page_is_quiet_and_as_wide_as_its_window(browser: Any, pages: dict[str, Path], name: str, width: int) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    tab = context.new_page()
-    heard: list[str] = []
-    tab.on("console", lambda message: heard.append(message.text))
-    tab.on("pageerror", lambda error: heard.append(str(error)))
-    tab.on("dialog", lambda dialog: (heard.append(f"dialog {dialog.message}"), dialog.dismiss()))
-    tab.on("request", lambda request: None if request.url.startswith("file:") else heard.append(request.url))
-    tab.goto(pages[name].as_uri())
-    tab.wait_for_load_state("load")
-    assert heard == []
+    page = Page(browser, width=width)
+    page.show(pages[name])
+    tab = page.tab
     assert tab.evaluate("document.scripts.length") == 0
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.scroll_width <= width
     for unfolded in (False, True):
         tab.evaluate("open => document.querySelectorAll('details').forEach(d => d.open = open)", unfolded)
         outside = tab.evaluate(
@@ -64,15 +54,15 @@ def test_a_page_is_quiet_and_as_wide_as_its_window(browser: Any, pages: dict[str
             width,
         )
         assert outside == []
-    assert heard == []
-    context.close()
+    page.check_quiet()
+    page.close()
 
 
 def test_every_picture_has_marks_and_its_words_do_not_overlap(browser: Any, pages: dict[str, Path]) -> None:
     """Words of an axis, a legend or a rule that lie on one another cannot be read; a picture without a mark shows nothing."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    tab = context.new_page()
-    tab.goto(pages["plain"].as_uri())
+    page = Page(browser)
+    page.show(pages["plain"])
+    tab = page.tab
     assert tab.evaluate("document.querySelectorAll('figure svg').length") > 15
     assert tab.evaluate(
         """[...document.querySelectorAll('figure')].filter(f => !f.querySelector('.mark-symbol path, .mark-line path, .mark-rect path'))
@@ -99,14 +89,14 @@ def test_every_picture_has_marks_and_its_words_do_not_overlap(browser: Any, page
             .map(t => t.textContent)"""
     )
     assert cut == []
-    context.close()
+    page.close()
 
 
 def test_on_paper_every_table_is_open_and_fits(browser: Any, pages: dict[str, Path]) -> None:
-    context = browser.new_context(viewport={"width": 718, "height": 1000})  # A4 less its margins
-    tab = context.new_page()
+    page = Page(browser, width=718)  # A4 less its margins
+    tab = page.tab
     tab.emulate_media(media="print")
-    tab.goto(pages["plain"].as_uri())
+    page.show(pages["plain"])
     hidden = tab.evaluate(
         """[...document.querySelectorAll('details table')]
             .filter(t => !t.checkVisibility({contentVisibilityAuto: true})).map(t => t.caption.textContent)"""
@@ -117,13 +107,13 @@ def test_on_paper_every_table_is_open_and_fits(browser: Any, pages: dict[str, Pa
             .map(e => e.closest('section').querySelector('h3').textContent)"""
     )
     assert cut == []
-    context.close()
+    page.close()
 
 
 def test_the_keyboard_reaches_the_content_and_every_table(browser: Any, pages: dict[str, Path]) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    tab = context.new_page()
-    tab.goto(pages["plain"].as_uri())
+    page = Page(browser)
+    page.show(pages["plain"])
+    tab = page.tab
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.textContent") == "Skip to the content"
     assert tab.evaluate("document.activeElement.getBoundingClientRect().left") >= 0, "seen while it has the focus"
@@ -132,4 +122,4 @@ def test_the_keyboard_reaches_the_content_and_every_table(browser: Any, pages: d
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.querySelector('main').contains(document.activeElement)")
     assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "the focus is visible"
-    context.close()
+    page.close()

@@ -6,8 +6,10 @@ follow from its rows cannot come into being.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -32,6 +34,31 @@ from openagentperf.units import Ns
 def read_run_facts(run: Path) -> RunFacts:
     fix = "name a folder that `openagentperf run` made, and read it with the version that wrote it"
     return rundir.read_record(run / "run.json", RunFacts, "a run folder holds one", fix)
+
+
+def read_object(path: Path, needed: str = "", fix: str = "") -> dict[str, Any]:
+    """A JSON object of which every field may be another than we write. StorageError where it is missing, broken, or deeper than any of
+    ours: what walks through it comes back."""
+    found = rundir.read_record(path, dict[str, Any], needed, fix)
+    if not _shallow(found, _DEEPEST):
+        raise StorageError(str(path), f"cannot be read (it is nested more than {_DEEPEST} deep)", needed, fix)
+    return found
+
+
+def shown_object(path: Path) -> dict[str, Any]:
+    """A JSON object that is only shown: what cannot be read is shown as absent, and spoils no number."""
+    with suppress(StorageError):
+        return read_object(path)
+    return {}
+
+
+def _shallow(value: object, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(item, levels - 1) for item in inside if isinstance(item, dict | list))
+
+
+_DEEPEST = 32
+"""Levels of a JSON object; result.json has 6."""
 
 
 def judge_phase(folder: Path, plan: Plan, tiers: TierSet, facts: RunFacts, meters: Sequence[MeterFacts] = ()) -> Judged:
@@ -127,14 +154,21 @@ def derive(run: Path, tiers: TierSet | None = None) -> Result:
         msgspec.structs.replace(plan, tiers=chosen) if tiers else plan,
         judged,
         standing,
-        CorpusFacts(
-            digest=facts.corpus_digest,
-            sealed_root=facts.sealed_root,
-            input_tokens_mean=facts.set_input_tokens_mean,
-            output_tokens_mean=facts.set_output_tokens_mean,
-        ),
+        CorpusFacts.of(facts),
         __version__,
         facts.corpus_notes,
         _idle(run, read_meters(run, plan.system), plan.system),
         account(run, chosen, judged, standing) if plan.simulate is not None else None,
     )
+
+
+def differing(stored: object, derived: object, at: str = "$") -> Iterator[str]:
+    """Where two JSON values differ, as `path: stored, derived`; floats to the last bit."""
+    if isinstance(stored, dict) and isinstance(derived, dict):
+        for name in sorted(stored.keys() | derived.keys()):
+            yield from differing(stored.get(name, "(absent)"), derived.get(name, "(absent)"), f"{at}.{name}")
+    elif isinstance(stored, list | tuple) and isinstance(derived, list | tuple) and len(stored) == len(derived):
+        for i, (left, right) in enumerate(zip(stored, derived, strict=True)):
+            yield from differing(left, right, f"{at}[{i}]")
+    elif stored != derived or type(stored) is not type(derived):
+        yield f"{at}: result.json has {stored!r}, the rows give {derived!r}"

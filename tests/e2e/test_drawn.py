@@ -7,12 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from openagentperf.cli import drawn
 from openagentperf.cli.drawn import draw
 from small_runs import call, write_plan
 from test_report import Figures, leaves
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 
 def test_a_run_ends_with_its_report(tmp_path: Path) -> None:
@@ -38,8 +37,7 @@ def test_a_report_that_cannot_be_drawn_is_one_line(tmp_path: Path, capsys: pytes
 
 
 def test_without_the_extra_nothing_is_drawn_and_nothing_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(drawn, "_PACKAGES", ("a_package_that_nobody_has",))
-    assert draw(tmp_path) is None
+    assert draw(tmp_path, packages=("a_package_that_nobody_has",)) is None
     assert capsys.readouterr().err == ""

@@ -11,7 +11,7 @@ from openagentperf.cli.main import main
 from openagentperf.report.compare import Comparison
 from small_runs import asked, write_plan
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -15,6 +15,7 @@ from openagentperf.errors import UsageError
 from openagentperf.leaderboard import bundle as bundles
 from openagentperf.leaderboard import statements
 from openagentperf.leaderboard.examine import Examined, examine
+from openagentperf.report.marked import agents
 
 DIFFERS = 1
 Key = Annotated[
@@ -38,12 +39,14 @@ def bundle(
     """
     if not run.is_dir():
         raise UsageError(str(run), "is no folder", "a run folder was needed", "name one that `openagentperf run` made")
-    found = examine(run)
+    target = out or Path(f"{run.resolve().name}.tar.zst")
+    bundles.check_packable(run, target, reads)
+    of = bundles.hashes(run, reads)
+    found = examine(run, of)
     if found.differences or found.conduct:
         _tell(found)
         return DIFFERS
-    target = out or Path(f"{run.resolve().name}.tar.zst")
-    content = bundles.write(run, target, key, reads)
+    content = bundles.write(run, target, key, reads, of)
     if json:
         say_json({"bundle": str(target), "content": content, "bytes": target.stat().st_size, "signed": key is not None})
     else:
@@ -57,7 +60,7 @@ def bundle(
 def verify(
     run: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run folder, or an archive of one.")],
     claim: Annotated[
-        Literal["reviewed", "verified"] | None,
+        statements.Claim | None,
         typer.Option("--state", help="Write a signed statement about it: docs/leaderboard.md."),
     ] = None,
     by: Annotated[str, typer.Option(metavar="NAME", help="Who states it.")] = "",
@@ -72,6 +75,7 @@ def verify(
 
     Exit 0 where everything holds, 1 where anything differs.
     """
+    stated = _stated(claim, by, rerun, key, out)
     found = examine(run)
     if json:
         say_json({
@@ -82,13 +86,13 @@ def verify(
         })  # fmt: skip
     else:
         for tier in found.result.results:
-            agents = "no number" if tier.agents is None else f"{tier.agents} agents"
-            say(printable(f"tier {tier.tier}: {agents}, {found.result.standing_words(tier)}"))
+            found_there = "no number" if tier.agents is None else agents(tier.agents)
+            say(printable(f"tier {tier.tier}: {found_there}, {found.result.standing_words(tier)}"))
     _tell(found)
     if found.faults:
         return DIFFERS
-    if claim is not None:
-        _state(found, claim, by, examine(rerun) if rerun else None, key, out)
+    if stated is not None:
+        _state(found, stated, examine(rerun) if rerun else None)
     return 0
 
 
@@ -122,21 +126,46 @@ def _tell(found: Examined) -> None:
     note(f"content {found.content}")
 
 
-def _state(
-    found: Examined,
-    claim: Literal["reviewed", "verified"],
-    by: str,
-    rerun: Examined | None,
-    key: Path | None,
-    out: Path | None,
-) -> None:
+class _Stated(NamedTuple):
+    """What --state and the options beside it ask for."""
+
+    claim: statements.Claim
+    by: str
+    key: Path
+    out: Path
+
+
+def _stated(
+    claim: statements.Claim | None, by: str, rerun: Path | None, key: Path | None, out: Path | None
+) -> _Stated | None:
+    """None without --state. Checked before anything is derived: that takes minutes."""
+    if claim is None:
+        given = {"--by": by, "--rerun": rerun, "--key": key, "--out": out}
+        stray = ", ".join(name for name, value in given.items() if value)
+        if stray:
+            raise UsageError(
+                "verify", f"has {stray} without --state", "they are of a statement", "add --state, or leave them out"
+            )
+        return None
     if key is None or out is None or not by:
         raise UsageError(
             "verify --state", "lacks --by, --key or --out", "a statement has a name, a key and a folder", "give them"
         )
-    made = statements.state(found, claim, by, rerun)
+    if (rerun is None) != (claim == "reviewed"):
+        found = "lacks --rerun" if rerun is None else "has --rerun"
+        raise UsageError(
+            f"verify --state {claim}",
+            found,
+            "of the two `verified` alone names a run of its own",
+            "see docs/leaderboard.md",
+        )
+    return _Stated(claim, by, key, out)
+
+
+def _state(found: Examined, stated: _Stated, rerun: Examined | None) -> None:
+    made = statements.state(found, stated.claim, stated.by, rerun)
     data = statements.encode(made)
-    path = out / f"{claim}-{found.content[:12]}.json"
+    path = stated.out / f"{stated.claim}-{found.content[:12]}.json"
     rundir.write(path, data)
-    rundir.write(path.with_name(path.name + ".sig"), statements.sign(data, key))
+    rundir.write(path.with_name(path.name + ".sig"), statements.sign(data, stated.key))
     note(f"stated in {path}")

@@ -6,23 +6,24 @@ import importlib.util
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from openagentperf.cli.output import note
 
-_PACKAGES = ("jinja2", "vl_convert")
-"""The `report` extra."""
+EXTRA = ("jinja2", "vl_convert")
+"""Packages of the `report` extra."""
 _PATIENCE_S = 600.0
-"""A million turns take half a minute."""
+"""A million turns take 11 s (docs/report.md), on a host that has nothing else to do."""
 
 
-def draw(run: Path) -> Path | None:
-    """`report.html` in the run folder; None where the extra is not installed, or it could not be drawn, which is said in one line.
+def draw(run: Path, packages: Sequence[str] = EXTRA) -> Path | None:
+    """`report.html` in the run folder; None where one of `packages` is not installed, or it could not be drawn, which is said in one line.
 
     A process of its own: the chart library ends the process that it runs in where it meets what it did not expect, and a run that has its
     result must not end by that.
     """
-    if not all(importlib.util.find_spec(name) for name in _PACKAGES):
+    if not all(importlib.util.find_spec(name) for name in packages):
         return None
     again = f"openagentperf report {shlex.quote(str(run))}"
     try:

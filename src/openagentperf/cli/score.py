@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
-from openagentperf import bench, planfile
+from openagentperf import bench, planfile, verify
 from openagentperf.cli.options import Json, RunFolder, Tiers
 from openagentperf.cli.output import note, say, say_json
 from openagentperf.cli.summary import summary
-from openagentperf.errors import StorageError
-from openagentperf.leaderboard.examine import differing
 from openagentperf.score.schema import result_schema
 
 
@@ -25,7 +21,10 @@ def score(run: RunFolder, tiers: Tiers = None, json: Json = False) -> int:
     derived = bench.score(run, chosen)
     stored = run / "result.json"
     comparable = chosen is None and stored.exists()
-    differences = list(differing(_stored(stored), msgspec.to_builtins(derived))) if comparable else []
+    differences: list[str] = []
+    if comparable:
+        found = verify.read_object(stored, "a result was needed", "restore the run folder")
+        differences = list(verify.differing(found, msgspec.to_builtins(derived)))
     if json:
         compared = {"identical": not differences, "differences": differences} if comparable else {}
         say_json({"folder": str(run)} | compared | msgspec.to_builtins(derived))
@@ -47,12 +46,3 @@ def schema() -> int:
     """Print the JSON Schema of result.json."""
     say(result_schema().decode().rstrip())
     return 0
-
-
-def _stored(path: Path) -> object:
-    try:
-        return msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise StorageError(
-            str(path), f"cannot be read ({error})", "a result was needed", "restore the run folder"
-        ) from error

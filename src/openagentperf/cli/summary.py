@@ -7,15 +7,12 @@ from collections.abc import Sequence
 
 from openagentperf.cli.output import printable
 from openagentperf.cli.simulated import simulated_lines
-from openagentperf.records.result import Result, TierResult
+from openagentperf.records.result import ESTABLISHED, SIMULATED, Result, TierResult, labels
+from openagentperf.report.marked import agents
+from openagentperf.score.capacity import other_notes
 from openagentperf.units import significant
 
 WIDTH = 80
-
-_SAID = ("preliminary:", "the target is a simulated node", "simulated:", "cache unverified:")
-"""Openings of notes that repeat a field of the result: the labels come from the fields, and say it once."""
-
-_ESTABLISHED = ("certified", "confirmed", "at_least")
 
 
 def summary(result: Result, folder: str, width: int = WIDTH, page: str = "") -> str:
@@ -27,7 +24,10 @@ def summary(result: Result, folder: str, width: int = WIDTH, page: str = "") -> 
         power_lines(result.results, width),
         [line for tier in result.results for line in _details(tier, width)],
         ["What it means", *_wrap(_meaning(result), width)],
-        ["Labels", *(line for label in _labels(result) for line in _wrap(label, width, bullet="- "))],
+        [
+            "Labels",
+            *(line for label in (*labels(result), *other_notes(result)) for line in _wrap(label, width, bullet="- ")),
+        ],
         ["Next", *_next(result, folder, page)],
     ]
     return printable("\n\n".join("\n".join(part) for part in parts if part))
@@ -120,43 +120,28 @@ def _details(tier: TierResult, width: int) -> list[str]:
 
 
 def _meaning(result: Result) -> str:
-    found = next((t for t in result.results if t.standing in _ESTABLISHED and t.agents), None)
+    found = next((t for t in result.results if t.standing in ESTABLISHED and t.agents), None)
     if found is None:
         unmet = all(t.standing == "unmet" for t in result.results)
         return (
             "Not even one agent is served within the limits of any tier." if unmet
             else "No capacity is established; every attempt and its reason stand in ledger.jsonl."
         )  # fmt: skip
+    assert found.agents is not None
     limits = f"at most a quarter of all turns ran below {found.output_speed:g} tokens/s and 95 % began within {found.ttft_s:g} s"
+    least = ">=" if found.standing == "at_least" else ""
     if result.simulated is not None:
         return (
-            f"A model of {result.simulated.system} served {_count(found)} agents at once at tier {found.tier}, where {limits}. "
+            f"A model of {result.simulated.system} served {least}{agents(found.agents)} at once at tier {found.tier}, where {limits}. "
             "It is a prediction: nothing was measured, and how sure it is stands beside the number."
         )
     if found.standing == "at_least":
-        return f"At tier {found.tier}, {found.agents} agents at once still passed, and no more were tried: {limits}."
+        return f"At tier {found.tier}, {agents(found.agents)} at once still passed, and no more were tried: {limits}."
+    were = "was" if found.agents == 1 else "were"
     return (
-        f"At tier {found.tier}, {found.agents} agents working at once were {found.standing}: in every further phase at that number "
+        f"At tier {found.tier}, {agents(found.agents)} working at once {were} {found.standing}: in every further phase at that number "
         f"{limits}, failed turns counted as infinitely slow."
     )
-
-
-def _labels(result: Result) -> list[str]:
-    """Every limit of what the number claims; docs/limits.md has them at length."""
-    labels = [f"{result.provenance}: no other party has re-scored or re-run it"]
-    if result.preliminary:
-        ends = "" if result.simulated is not None else "; confirmed, not certified"
-        labels.append(f"preliminary: shorter or fewer phases than rigor `standard`{ends}")
-    if result.simulated is not None:
-        labels.append("simulated: a prediction of a model of the cluster; none of the figures was measured on hardware")
-    elif result.target != "endpoint":
-        labels.append("simulated target: a property of the simulation, not of any hardware")
-    if result.cache == "cache unverified":
-        labels.append(
-            "cache unverified: the server does not report cached tokens, so a warm cache could not be ruled out"
-        )
-    labels.append(f"{result.quality}: the answers' quality under load was not looked at")
-    return labels + [note for note in result.notes if not note.startswith(_SAID)]
 
 
 def _next(result: Result, folder: str, page: str) -> list[str]:
@@ -165,9 +150,9 @@ def _next(result: Result, folder: str, page: str) -> list[str]:
         ("everything of this run, rows included:", folder),
         ("derive the same result again from its rows:", f"openagentperf score {folder}"),
     ]
-    if result.simulated is None and any(t.standing == "unfinished" for t in result.results):
+    if result.target != SIMULATED and any(t.standing == "unfinished" for t in result.results):
         todo.append(("go on with it:", f"openagentperf run --resume {folder}"))
-    if result.simulated is not None:
+    if result.target == SIMULATED:
         todo.append(("what decides it:", "openagentperf whatif --help"))
     if result.target != "endpoint":
         todo.append(("measure your own server:", "openagentperf run --endpoint http://HOST:PORT/v1 --rigor quick"))

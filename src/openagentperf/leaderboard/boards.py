@@ -63,7 +63,6 @@ class Board(NamedTuple):
     simulated: bool
     tiers: tuple[TierTable, ...]
     pictures: tuple[Picture, ...]
-    legend: tuple[tuple[int, Entry], ...]
 
 
 def boards(entries: Sequence[Entry]) -> tuple[Board, ...]:
@@ -76,14 +75,8 @@ def boards(entries: Sequence[Entry]) -> tuple[Board, ...]:
 
 
 def _key(entry: Entry) -> tuple[str, ...]:
-    result, plan = entry.found.result, entry.found.plan
-    asked = (
-        (str(plan.workload.max_output_tokens), f"{plan.workload.temperature:g}") if result.track == "natural" else ()
-    )
-    return (
-        result.target, result.tiers, result.tiers_digest, result.track, result.corpus_digest, result.rigor,
-        digest_of(plan.rigor), *asked,
-    )  # fmt: skip
+    result = entry.found.result
+    return (result.target, result.tiers, result.rigor, result.corpus_digest, *entry.found.asked)
 
 
 def _board(group: Sequence[Entry]) -> Board:
@@ -97,14 +90,14 @@ def _board(group: Sequence[Entry]) -> Board:
         simulated=result.target != "endpoint",
         tiers=tuple(_table(tier, numbered) for tier in result.results),
         pictures=(*_efficiency(numbered), *_prices(numbered)),
-        legend=tuple(numbered),
     )
 
 
-def _rank(entry: Entry) -> tuple[float, str]:
-    """By agents an accelerator at the first tier that has them; then by content."""
-    found = (tier.agents_per_accelerator or tier.agents for tier in entry.found.result.results)
-    return -(next((value for value in found if value), 0.0)), entry.found.content
+def _rank(entry: Entry) -> tuple[bool, float, str]:
+    """By agents an accelerator at the board's first tier; behind them, by agents, those that declare none; then by content."""
+    tier = entry.found.result.results[0]
+    ratio = tier.agents_per_accelerator
+    return ratio is None, -((tier.agents or 0) if ratio is None else ratio), entry.found.content
 
 
 def _table(tier: TierResult, numbered: Sequence[tuple[int, Entry]]) -> TierTable:
@@ -125,6 +118,9 @@ def _table(tier: TierResult, numbered: Sequence[tuple[int, Entry]]) -> TierTable
         ("TTFT P95, s", lambda _, t: _number(t.ttft_p95_s)),
         ("speed P25, tokens/s", lambda _, t: _number(t.speed_p25)),
     ]
+    if numbered[0][1].found.result.track == "natural":
+        # A model that says less serves more: what each said stands beside what it served.
+        columns.append(("output tokens, mean", lambda entry, _: _number(entry.found.result.workmix.output_tokens_mean)))
     made = [[read(entry, found) for _, read in columns] for _, entry, found in of]
     kept = [
         n for n, (name, _) in enumerate(columns) if name in _ALWAYS or any(cells[n].sort is not None for cells in made)
@@ -165,8 +161,7 @@ def _crossing(tier: TierResult) -> Cell:
 def _number(value: float | None, before: str = "") -> Cell:
     if value is None:
         return NONE
-    text = f"{value:,.0f}" if value >= 1000 or value == round(value) else significant(value)
-    return Cell(before + text, float(value))
+    return Cell(before + significant(value), float(value))
 
 
 # -- pictures ------------------------------------------------------------------------------------------------------------------

@@ -5,22 +5,24 @@
     NAME/plan.toml ...     as in docs/run-folder.md, without raw bytes of answers, logs and read times
 
 The *content* of a run is the SHA-256 of those lines without `reads.parquet`: a folder and every bundle of it have the same. The same folder
-gives the same archive, byte for byte, wherever and whenever it is packed.
+gives the same archive, byte for byte, wherever and whenever it is packed with one version of zlib or zstd; its content is so with any.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import stat
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO, Protocol, TypeAlias
 
 from openagentperf import rundir
 from openagentperf.corpusjobs import archives
@@ -56,11 +58,19 @@ def belongs(name: str) -> bool:
     return name in TOP or (found is not None and found["file"] in _OF_PHASE)
 
 
-def hashes(run: Path) -> dict[str, str]:
-    """SHA-256 of every file of a run folder that belongs, by relative name, sorted. StorageError for a link, or one that cannot be read."""
+def hashes(run: Path, reads: bool = False) -> dict[str, str]:
+    """SHA-256 of every file of a run folder that belongs, by relative name, sorted. StorageError for a link, or one that cannot be read.
+
+    reads   of `reads.parquet` too, the largest of all: else only where the folder has a SHA256SUMS that may list them
+    """
+    reads = reads or (run / SUMS).exists()
+    return {name: _hash(run, name) for name in _names(run, reads)}
+
+
+def _names(run: Path, reads: bool) -> list[str]:
     names = [name for name in TOP if (run / name).exists()]
     names += [path.relative_to(run).as_posix() for path in run.glob("phases/*/*")]
-    return {name: _hash(run, name) for name in sorted(filter(belongs, names))}
+    return sorted(name for name in names if belongs(name) and (reads or not name.endswith(READS)))
 
 
 def _hash(run: Path, name: str) -> str:
@@ -103,46 +113,96 @@ def disagreeing(stated: bytes, of: Mapping[str, str]) -> list[str]:
     return [f"{name} {words[name in told, name in of]}" for name in names if told.get(name) != of.get(name)]
 
 
-def write(run: Path, out: Path, key: Path | None = None, reads: bool = False) -> str:
-    """Pack a run folder; returns its content. UsageError for an ending that is none, and for a key that cannot sign."""
-    ending = next((ending for ending in ENDINGS if out.name.endswith(ending)), None)
-    if ending is None:
+def check_packable(run: Path, out: Path, reads: bool = False) -> None:
+    """Before anything is read. UsageError for an ending that is none, and for more than `verify` unpacks."""
+    if not out.name.endswith(ENDINGS):
         raise UsageError(
             str(out), "has an ending that says no form", f"{' or '.join(ENDINGS)} was needed", "rename it with --out"
         )
-    of = {name: digest for name, digest in hashes(run).items() if reads or not name.endswith(READS)}
-    listed = sums(of)
+    sizes = {name: (run / name).lstat().st_size for name in _names(run, reads)}
+    fix = "leave --reads out" if reads else "measure in shorter phases"
+    for name, size in sizes.items():
+        if size > LIMITS.member_bytes:
+            most = f"of a member at most {LIMITS.member_bytes:,} bytes are unpacked"
+            raise UsageError(str(run / name), f"has {size:,} bytes", most, fix)
+    if sum(sizes.values()) > LIMITS.total_bytes or len(sizes) + 2 > LIMITS.members:
+        found = f"has {sum(sizes.values()):,} bytes in {len(sizes):,} files"
+        raise UsageError(str(run), found, f"at most {LIMITS.total_bytes:,} in {LIMITS.members:,} are unpacked", fix)
+
+
+def write(
+    run: Path, out: Path, key: Path | None = None, reads: bool = False, of: Mapping[str, str] | None = None
+) -> str:
+    """Pack a run folder; returns its content. UsageError as `check_packable`, and for a key that cannot sign.
+
+    of   the hashes of its files, where they are known: each file is then read once, and must still have its own
+    """
+    check_packable(run, out, reads)
+    known = hashes(run, reads) if of is None else of
+    packed = {name: digest for name, digest in known.items() if reads or not name.endswith(READS)}
+    listed = sums(packed)
     first = {SUMS: listed}
     if key is not None:
         first[SIGNATURE] = sshsig.sign(listed, NAMESPACE, key)
-    top = run.resolve().name
-    members = ((f"{top}/{name}", data) for name, data in _members(run, first, of))
-    with rundir.atomic(out) as file:
-        if ending == ".zip":
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed:  # Parquet is compressed already
-                for name, data in members:
-                    packed.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-        else:
-            with (
-                zstd.ZstdFile(file, "w") as stream,
-                tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-            ):
-                for name, data in members:
-                    info = tarfile.TarInfo(name)
-                    info.size, info.mode = len(data), 0o644
-                    tar.addfile(info, io.BytesIO(data))
-    return content(of)
+    with rundir.atomic(out) as file, _archive(file, out.name.endswith(".zip")) as add:
+        top = run.resolve().name
+        for name, data in first.items():
+            add(f"{top}/{name}", len(data), io.BytesIO(data))
+        for name, digest in packed.items():
+            with (run / name).open("rb") as source:
+                member = _Hashed(source)
+                add(f"{top}/{name}", os.fstat(source.fileno()).st_size, member)
+            if member.digest.hexdigest() != digest:
+                raise StorageError(
+                    str(run / name), "changed while it was packed", "a run that has ended was needed", "wait"
+                )
+    return content(packed)
 
 
-def _members(run: Path, first: Mapping[str, bytes], of: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    yield from first.items()
-    for name, digest in of.items():
-        data = (run / name).read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise StorageError(
-                str(run / name), "changed while it was packed", "a run that has ended was needed", "wait"
-            )
-        yield name, data
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class _Hashed:
+    """A file whose hash is taken as it is read."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._source.read(size)
+        self.digest.update(data)
+        return data
+
+
+_Add: TypeAlias = Callable[[str, int, _Readable], None]
+"""Name, bytes and content of a member: piece by piece, for a phase's reads are gigabytes."""
+
+
+@contextmanager
+def _archive(file: BinaryIO, zipped: bool) -> Iterator[_Add]:
+    """Neither form keeps a time, an owner or a mode."""
+    if zipped:
+        with zipfile.ZipFile(file, "w") as packed:
+
+            def add_zipped(name: str, size: int, source: _Readable) -> None:
+                info = zipfile.ZipInfo(name)
+                info.file_size, info.compress_type = size, zipfile.ZIP_DEFLATED
+                with packed.open(info, "w") as member:
+                    while data := source.read(_CHUNK):
+                        member.write(data)
+
+            yield add_zipped
+        return
+    with zstd.ZstdFile(file, "w") as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+
+        def add_tarred(name: str, size: int, source: _Readable) -> None:
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = size, 0o644
+            tar.addfile(info, source)
+
+        yield add_tarred
 
 
 @contextmanager

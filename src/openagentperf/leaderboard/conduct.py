@@ -15,6 +15,7 @@ from openagentperf import planfile, rundir
 from openagentperf.errors import PlanError
 from openagentperf.plan import Plan, Rigor
 from openagentperf.records.phase import Judged, PhaseFacts
+from openagentperf.report.marked import agents
 from openagentperf.rundir import LedgerLine
 from openagentperf.search.step import next_step
 from openagentperf.units import s_to_ns
@@ -74,13 +75,13 @@ def _search(plan: Plan, judged: Sequence[Judged]) -> Iterator[str]:
         step = next_step(judged[:count], plan.tiers, plan.search, plan.rigor)
         if count == len(judged):
             if step is not None:
-                yield f"ledger.jsonl: the search had not ended: {step.kind} at {step.agents} agents is missing"
+                yield f"ledger.jsonl: the search had not ended: {step.kind} at {agents(step.agents)} is missing"
             return
         found = judged[count]
         if step is None or (step.agents, step.kind) != (found.agents, found.kind):
-            wanted = "nothing more" if step is None else f"{step.kind} at {step.agents} agents"
+            wanted = "nothing more" if step is None else f"{step.kind} at {agents(step.agents)}"
             yield (
-                f"ledger.jsonl: phase {found.index} is {found.kind} at {found.agents} agents, where what came before asks for "
+                f"ledger.jsonl: phase {found.index} is {found.kind} at {agents(found.agents)}, where what came before asks for "
                 f"{wanted}: an attempt was left out or put in, or another version searched"
             )
             return
@@ -99,7 +100,7 @@ def _phase(line: LedgerLine, facts: PhaseFacts, rigor: Rigor) -> Iterator[str]:
     order = facts.order
     where = f"phase {line.index}"
     if (order.index, order.agents, order.kind) != (line.index, line.agents, line.kind):
-        yield f"{where}: phase.json is of phase {order.index}, {order.kind} at {order.agents} agents"
+        yield f"{where}: phase.json is of phase {order.index}, {order.kind} at {agents(order.agents)}"
         return
     measure_s = rigor.measure_s if order.kind == "certify" else rigor.search_measure_s
     asked = (rigor.spawn_per_s, rigor.settle_s, measure_s, rigor.limit_s)

@@ -12,7 +12,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +24,15 @@ from msgspec import Struct
 from openagentperf import planfile, verify
 from openagentperf.errors import OpenAgentPerfError, StorageError
 from openagentperf.leaderboard import bundle, conduct, sshsig
-from openagentperf.plan import Plan
+from openagentperf.plan import Plan, digest_of
 from openagentperf.records.result import Result
+from openagentperf.report.page import clean
 
 _LONGEST_TEXT = 100_000
 """Characters of plan.toml and launch.txt that a site shows."""
 _DIFFERENCES = 20
+_FIELDS, _LONGEST_NAME, _LONGEST_VALUE = 100, 200, 1000
+"""Of environment.json: fields, and characters of each."""
 
 
 class Examined(Struct, frozen=True, kw_only=True):
@@ -59,7 +62,8 @@ class Examined(Struct, frozen=True, kw_only=True):
     model: str
     launch: str
     """launch.txt: declared, not checked."""
-    environment: dict[str, Any]
+    environment: tuple[tuple[str, str], ...]
+    """(name, value) of environment.json, as a site shows them: the first 100, each cut to its first characters."""
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -68,15 +72,22 @@ class Examined(Struct, frozen=True, kw_only=True):
         return (*self.differences, *self.conduct, *(self.sums or ()), *signature)
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """What a number is of, but for the set that was replayed: two runs were asked the same where these are equal."""
+        result, work = self.result, self.plan.workload
+        words = (str(work.max_output_tokens), str(work.temperature)) if result.track == "natural" else ()
+        return (result.track, result.tiers_digest, digest_of(self.plan.rigor), *words)
+
+    @property
     def fingerprint(self) -> str:
         return sshsig.fingerprint(bytes.fromhex(self.signed_by)) if self.signed_by else ""
 
 
-def examine(path: Path) -> Examined:
-    """StorageError, UsageError or PlanError where there is not enough to examine."""
+def examine(path: Path, of: Mapping[str, str] | None = None) -> Examined:
+    """StorageError, UsageError or PlanError where there is not enough to examine. `of`: the hashes of a folder's files, where known."""
     with bundle.opened(path) as (run, name):
         try:
-            return _examine(run, name)
+            return _examine(run, name, bundle.hashes(run) if of is None else of)
         except OpenAgentPerfError as error:
             if run == path:
                 raise
@@ -85,9 +96,8 @@ def examine(path: Path) -> Examined:
             raise type(error)(*(part.replace(str(run), name) for part in parts)) from error
 
 
-def _examine(run: Path, name: str) -> Examined:
-    of = bundle.hashes(run)
-    stored = _object(run / "result.json", "the run has not finished, so there is no result")
+def _examine(run: Path, name: str, of: Mapping[str, str]) -> Examined:
+    stored = _result(run / "result.json")
     try:
         derived = verify.derive(run)
         plan = planfile.read(run / "plan.toml")
@@ -99,8 +109,8 @@ def _examine(run: Path, name: str) -> Examined:
         raise StorageError(
             name, f"cannot be judged ({type(error).__name__}: {error})", "rows that a run wrote", "run it again"
         ) from error
-    other = stored.get("version") if isinstance(stored, dict) else None
-    found = list(differing(stored, msgspec.to_builtins(derived)))
+    other = stored.get("version")
+    found = list(verify.differing(stored, msgspec.to_builtins(derived)))
     differences = [line for line in found if not line.startswith("$.version:")]
     more = [f"and {len(differences) - _DIFFERENCES} more"] if len(differences) > _DIFFERENCES else []
     stated = _bytes(run / bundle.SUMS)
@@ -132,18 +142,6 @@ def _signature(stated: bytes | None, armoured: bytes | None) -> sshsig.Signature
     return sshsig.check(stated, bundle.NAMESPACE, armoured)
 
 
-def differing(stored: object, derived: object, at: str = "$") -> Iterator[str]:
-    """Where two JSON values differ, as `path: stored, derived`; floats to the last bit."""
-    if isinstance(stored, dict) and isinstance(derived, dict):
-        for name in sorted(stored.keys() | derived.keys()):
-            yield from differing(stored.get(name, "(absent)"), derived.get(name, "(absent)"), f"{at}.{name}")
-    elif isinstance(stored, list | tuple) and isinstance(derived, list | tuple) and len(stored) == len(derived):
-        for i, (left, right) in enumerate(zip(stored, derived, strict=True)):
-            yield from differing(left, right, f"{at}[{i}]")
-    elif stored != derived or type(stored) is not type(derived):
-        yield f"{at}: result.json has {stored!r}, the rows give {derived!r}"
-
-
 def _bytes(path: Path) -> bytes | None:
     """None where it is missing; never through a link."""
     try:
@@ -152,26 +150,24 @@ def _bytes(path: Path) -> bytes | None:
         raise StorageError(str(path), f"cannot be read ({error.strerror})", "", "restore it") from error
 
 
-def _object(path: Path, absent: str) -> object:
-    data = _bytes(path)
-    if data is None:
+def _result(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        absent = "the run has not finished, so there is no result"
         raise StorageError(str(path), "is missing", absent, "resume it with `openagentperf run --resume`")
-    try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise StorageError(str(path), f"cannot be read ({error})", "a result was needed", "restore it") from error
+    return verify.read_object(path, "a result was needed", "restore it")
 
 
 def _text(path: Path) -> str:
     return (_bytes(path) or b"")[: 4 * _LONGEST_TEXT].decode(errors="replace")[:_LONGEST_TEXT]
 
 
-def _environment(path: Path) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(_bytes(path) or b"{}")
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _environment(path: Path) -> tuple[tuple[str, str], ...]:
+    """Cut here, before it crosses to the process that shows it: it may be as long as somebody likes."""
+    fields = islice(verify.shown_object(path).items(), _FIELDS)
+    return tuple(
+        (clean(name, _LONGEST_NAME), clean(value if isinstance(value, str) else msgspec.json.encode(value).decode(), _LONGEST_VALUE))
+        for name, value in fields
+    )  # fmt: skip
 
 
 # -- in a process of its own ---------------------------------------------------------------------------------------------------

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from typing import Any
 
-import msgspec
-
-from openagentperf.errors import UsageError
-from openagentperf.leaderboard.boards import Board, Cell, Picture, provenance
+from openagentperf.leaderboard.boards import Board, Picture, provenance
 from openagentperf.leaderboard.entries import Collected, Entry
 from openagentperf.leaderboard.published import published
-from openagentperf.records.result import Result
-from openagentperf.report import charts
+from openagentperf.records.result import Result, labels
+from openagentperf.report import charts, page
 from openagentperf.report.page import clean
+from openagentperf.score.capacity import other_notes
 from openagentperf.units import significant
 
-_LONGEST_CODE = 20_000
 _LONGEST_NAME = 80
 _PHASES = 200
 """Rows of a result's table of attempts."""
@@ -44,7 +39,7 @@ def result(entry: Entry, entries: Sequence[Entry]) -> bytes:
     rerun = next((other for other in entries if other.found.content == entry.label.rerun), None)
     return _render(
         "result.html.j2", entry=entry, found=found, result=found.result, tiers=_tier_tables(found.result),
-        phases=_phases(found.result), claims=claims(entry), environment=_environment(entry), provenance=provenance(entry),
+        phases=_phases(found.result), claims=claims(entry), environment=found.environment, provenance=provenance(entry),
         rerun=rerun, file_name=file_name, short=short,
     )  # fmt: skip
 
@@ -60,17 +55,11 @@ def short(entry: Entry) -> str:
 def claims(entry: Entry) -> tuple[str, ...]:
     """Every limit of what the number says, in words."""
     found, result = entry.found, entry.found.result
-    said = {
-        "self-reported": "self-reported: no other party has scored or run it again",
+    checked = {
         "reviewed": f"reviewed by {entry.label.by}: derived again from the signed bundle by another party",
         "verified": f"verified by {entry.label.by}: run again by another party, on a sealed set",
-    }[entry.label.provenance]
-    told = [said]
-    if result.target != "endpoint":
-        told.append(f"{result.target}: a property of a simulation, not of any hardware")
-    if result.preliminary:
-        told.append("preliminary: shorter or fewer phases than rigor `standard`; confirmed, not certified")
-    told += [f"{result.cache}", f"{result.quality}"]
+    }.get(entry.label.provenance)
+    told = list(labels(result) if checked is None else labels(result, checked))
     if found.other_version:
         told.append(
             f"written by openagentperf {found.other_version}, derived again by {result.version}: equal but for that"
@@ -81,7 +70,7 @@ def claims(entry: Entry) -> tuple[str, ...]:
         )
     if not found.signed_by:
         told.append("the submission is not signed")
-    return (*told, *(note for note in result.notes if note not in told))
+    return (*told, *other_notes(result))
 
 
 def _tier_tables(result: Result) -> list[tuple[str, str, list[tuple[str, str]]]]:
@@ -138,7 +127,7 @@ def _text(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else significant(value, 4)
+        return significant(value, 4)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -150,14 +139,6 @@ def _phases(result: Result) -> list[tuple[str, ...]]:
         )
         for j in result.phases[:_PHASES]
     ]  # fmt: skip
-
-
-def _environment(entry: Entry) -> list[tuple[str, str]]:
-    """As the run wrote it down."""
-    return [
-        (str(name), value if isinstance(value, str) else msgspec.json.encode(value).decode())
-        for name, value in list(entry.found.environment.items())[:100]
-    ]
 
 
 def _drawn(picture: Picture) -> str:
@@ -184,31 +165,16 @@ def _drawn(picture: Picture) -> str:
 
 
 def _render(name: str, **values: Any) -> bytes:
-    try:
-        jinja2 = importlib.import_module("jinja2")
-    except ImportError as error:
-        raise UsageError(
-            "site",
-            f"jinja2 cannot be imported ({error})",
-            "it fills the pages in",
-            "pip install 'openagentperf[report]'",
-        ) from error
-    own = resources.files(__package__)
-    style = (resources.files("openagentperf.report") / "page.css").read_text() + (own / "site.css").read_text()
-    script = (own / "sort.js").read_text()
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda wanted: (own / wanted).read_text()), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-        finalize=lambda v: clean(v) if isinstance(v, str) and not hasattr(v, "__html__") else v,
-    )  # fmt: skip
-    text: str = environment.get_template(name).render(
-        style=style, script=script, policy=_policy(style, script), none=Cell("-"),
-        whole=lambda text: jinja2.utils.markupsafe.escape(clean(text, _LONGEST_CODE)), **values,
-    )  # fmt: skip
+    text: str = _templates().get_template(name).render(**values)
     return text.encode()
 
 
-def _policy(style: str, script: str) -> str:
-    """Nothing is fetched; the one style and the one script are known by their hashes, so that nothing else applies or runs."""
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; base-uri 'none'; form-action 'none'"
+@cache
+def _templates() -> Any:
+    """Read and compiled once, for a site has a page a result."""
+    own = resources.files(__package__)
+    style = page.style() + (own / "site.css").read_text()
+    script = (own / "sort.js").read_text()
+    made = page.environment(__package__)
+    made.globals |= {"style": style, "script": script, "policy": page.policy(style, script)}
+    return made

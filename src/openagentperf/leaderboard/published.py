@@ -22,7 +22,6 @@ class Row(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Published(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: str
-    url: str
     row: tuple[Row, ...]
 
 

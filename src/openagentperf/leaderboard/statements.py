@@ -22,8 +22,9 @@ from msgspec import Meta, Struct
 from openagentperf.errors import UsageError
 from openagentperf.leaderboard import sshsig
 from openagentperf.leaderboard.examine import Examined
-from openagentperf.plan import digest_of
 from openagentperf.records.result import TierResult
+from openagentperf.score import normalise
+from openagentperf.system import System
 from openagentperf.units import significant
 
 NAMESPACE = "openagentperf-statement"
@@ -55,9 +56,7 @@ class Label(NamedTuple):
 
 
 def state(found: Examined, claim: Claim, by: str, rerun: Examined | None) -> Statement:
-    """UsageError where a site would not believe it."""
-    if rerun is not None and claim == "reviewed":
-        raise UsageError("--rerun", "was given for `reviewed`", "only `verified` has a run of its own", "leave it out")
+    """UsageError where a site would not believe it. `rerun`: of `verified`."""
     why = unbelievable(claim, found, rerun)
     if why:
         raise UsageError(f"--state {claim}", why, "a site would not show it", "see docs/leaderboard.md")
@@ -95,12 +94,11 @@ def _not_confirmed(found: Examined, rerun: Examined) -> str:
         return "the re-run is not on a sealed set"
     if ours.target != "endpoint" or theirs.target != "endpoint":
         return "a simulated target cannot be verified"
-    if _asked(found) != _asked(rerun):
+    if found.asked != rerun.asked:
         return "the re-run has another track, tier set or rigor, or on the natural track another cap or temperature"
     if found.model != rerun.model:
         return "the re-run is of another model"
-    accelerators = [(e.plan.system.accelerator, e.plan.system.accelerators) for e in (found, rerun)]
-    if accelerators[0] != accelerators[1]:
+    if _hardware(found.plan.system) != _hardware(rerun.plan.system):
         return "the re-run declares other accelerators"
     theirs_by_tier = {tier.tier: tier for tier in theirs.results}
     for tier in ours.results:
@@ -112,10 +110,9 @@ def _not_confirmed(found: Examined, rerun: Examined) -> str:
     return ""
 
 
-def _asked(of: Examined) -> tuple[object, ...]:
-    result, work = of.result, of.plan.workload
-    words = (work.max_output_tokens, work.temperature) if result.track == "natural" else ()
-    return (result.track, result.tiers_digest, digest_of(of.plan.rigor), *words)
+def _hardware(system: System) -> tuple[object, ...]:
+    """Accelerators by their name and number, and how they are divided into pools."""
+    return system.accelerator, normalise.accelerators(system), sorted((p.name, p.accelerators) for p in system.pools)
 
 
 def _figures(tier: TierResult, again: TierResult | None) -> Iterator[tuple[str, float | None, float | None]]:

@@ -139,9 +139,10 @@ def again(run: Opened, result: Result | None, marked: Marked | None) -> list[Sec
     """Commands and digests by which another party comes to the same figures."""
     name = shlex.quote(run.folder.resolve().name)
     version = result.version if result is not None else run.environment.get("openagentperf", "")
+    wanted = "openagentperf[report]" + (f"=={version}" if version else "")
     lines = [
         "# in the folder that holds the run folder",
-        f"pip install 'openagentperf[report]=={version}'" if version else "pip install 'openagentperf[report]'",
+        f"pip install {shlex.quote(wanted)}",
         f"openagentperf score {name}     # the result again from the rows: exit 0 where it is identical",
         f"openagentperf report {name}    # this page again: the same bytes from the same folder",
     ]

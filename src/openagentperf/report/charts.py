@@ -50,19 +50,20 @@ _THEME: Spec = {
 }
 
 
-def svg(spec: Spec, *, width: int = WIDTH, height: int = HEIGHT) -> str:
-    """The view drawn. UsageError where the `report` extra is missing."""
+def vl_convert() -> Any:
+    """The library that draws. UsageError where the `report` extra is missing."""
     try:
         # Imported here: an extra of 30 MB that a run never needs.
-        vl_convert = importlib.import_module("vl_convert")
+        return importlib.import_module("vl_convert")
     except ImportError as error:
         raise UsageError(
-            "charts",
-            f"vl-convert cannot be imported ({error})",
-            "it draws them",
-            "pip install 'openagentperf[report]', or leave --html out",
+            "charts", f"vl-convert cannot be imported ({error})", "it draws them", "pip install 'openagentperf[report]'"
         ) from error
-    drawn: str = vl_convert.vegalite_to_svg(whole(spec, width, height), allowed_base_urls=[])
+
+
+def svg(spec: Spec, *, width: int = WIDTH, height: int = HEIGHT) -> str:
+    """The view drawn. UsageError where the `report` extra is missing."""
+    drawn: str = vl_convert().vegalite_to_svg(whole(spec, width, height), allowed_base_urls=[])
     return _own_clips(drawn)
 
 
@@ -107,6 +108,14 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 _FEW_DECADES = 2.6
+
+
+def by_value(limits: Mapping[str, float]) -> list[tuple[float, str]]:
+    """Each different limit, and the names of the tiers that have it."""
+    names: dict[float, list[str]] = {}
+    for name, value in limits.items():
+        names.setdefault(value, []).append(label(name))
+    return [(value, ", ".join(tiers)) for value, tiers in names.items()]
 
 
 def level_ticks(levels: Sequence[int], first: Sequence[int] = ()) -> list[int]:

@@ -17,6 +17,7 @@ from openagentperf.report.comparefigures import Figure
 from openagentperf.report.comparegate import Gate, Outcome
 from openagentperf.report.comparerules import Differing, Refusal
 from openagentperf.report.comparerun import Side
+from openagentperf.score import normalise
 
 
 class Compared(Struct, frozen=True, kw_only=True):
@@ -93,7 +94,8 @@ def _pair(a: Side, b: Side, gates: Sequence[Gate], force: bool) -> Pair:
 
 def _compared(side: Side) -> Compared:
     result, system = side.result, side.plan.system
-    inventory = f"{system.accelerators} x {system.accelerator or 'accelerator'}" if system.accelerators else ""
+    count = normalise.accelerators(system)
+    inventory = f"{count} x {system.accelerator or 'accelerator'}" if count else ""
     return Compared(
         run=side.name, model=side.facts.server.model, system=system.name or inventory, tiers=result.tiers,
         rigor=result.rigor, track=result.track, target=result.target, provenance=result.provenance,

@@ -9,13 +9,12 @@ from msgspec import Struct
 
 from openagentperf.errors import OpenAgentPerfError
 from openagentperf.records.phase import Judged
-from openagentperf.records.result import Interval, TierResult
+from openagentperf.records.result import ESTABLISHED, Interval, TierResult
 from openagentperf.report.comparepaired import Matched, Ratio, matched, of_phases
 from openagentperf.report.comparerules import Refusal, blocked, inside
-from openagentperf.report.comparerun import MAX_FAILED, Answered, Side, answered
+from openagentperf.report.comparerun import MAX_FAILED, Answered, Side
 
-ESTABLISHED = ("certified", "confirmed", "at_least", "unmet")
-"""Standings with a number."""
+WITH_NUMBER = (*ESTABLISHED, "unmet")
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -102,7 +101,7 @@ def _capacity_ratio(
     if a is None or b is None:
         return None, "one side has no such tier"
     for side, tier in (("A", a), ("B", b)):
-        if tier.standing not in ESTABLISHED or tier.agents is None:
+        if tier.standing not in WITH_NUMBER or tier.agents is None:
             return None, f"{side} is {tier.standing}: {tier.why or 'no capacity is established'}"
     for side, value, tier in (("A", left, a), ("B", right, b)):
         if value is None:
@@ -121,18 +120,21 @@ def _capacity_ratio(
         assert a.estimate is not None
         assert b.estimate is not None
         return _estimates(a.estimate, b.estimate), ""
-    return _bracket(right / left, a, b), ""
+    return _bracket(figure, right / left, a, b), ""
 
 
-def _bracket(ratio: float, a: TierResult, b: TierResult) -> Ratio:
+def _bracket(figure: str, ratio: float, a: TierResult, b: TierResult) -> Ratio:
     """Each system's limit lies between what was certified and the smallest level that failed: the least and the most that this leaves.
 
-    An end is open where nothing failed (`at_least`). No statistics: a certified number is biased low on both sides alike.
+    An end is open where nothing failed (`at_least`). No statistics: a certified number is biased low on both sides alike. Where B serves no
+    agent the most is what its smallest failing level would be of A's agents; of another figure than these B's share is not known.
     """
     assert a.agents
     assert b.agents is not None
     low = ratio * a.agents / a.smallest_failing if a.smallest_failing else None
-    high = ratio * b.smallest_failing / b.agents if b.smallest_failing and b.agents else None
+    high = None
+    if b.smallest_failing and (b.agents or figure == "agents"):
+        high = ratio * b.smallest_failing / b.agents if b.agents else b.smallest_failing / a.agents
     return Ratio(ratio=ratio, low=low, high=high, unit="bracket")
 
 
@@ -152,7 +154,7 @@ def at_levels(a: Side, b: Side, refused: tuple[Refusal, ...], force: bool) -> It
     """Per number of agents that both ran in a phase that was not spoiled, from the least."""
     left, right = a.levels, b.levels
     for level in sorted(left.keys() & right.keys()):
-        yield from _paired(level, a, left[level], b, right[level], refused, force)
+        yield from _paired(level, a, b, refused, force)
         for figure, read in _OF_PHASES:
             yield _of_phases(figure, level, left[level], right[level], read, blocked(refused, figure), force)
 
@@ -185,11 +187,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return math.exp(math.fsum(map(math.log, known)) / len(known)) if known and len(known) == len(values) else None
 
 
-def _paired(
-    level: int, a: Side, phases_a: Sequence[Judged], b: Side, phases_b: Sequence[Judged],
-    refused: tuple[Refusal, ...], force: bool,
-) -> Iterator[Figure]:  # fmt: skip
-    sizes = (len(phases_a), len(phases_b))
+def _paired(level: int, a: Side, b: Side, refused: tuple[Refusal, ...], force: bool) -> Iterator[Figure]:
+    sizes = (len(a.levels[level]), len(b.levels[level]))
     against = {figure: blocked(refused, figure) for figure in ("ttft", "speed")}
     if a.result.corpus_digest != b.result.corpus_digest or (all(against.values()) and not force):
         # Forced or not: the same number of a turn is another turn in another corpus.
@@ -198,7 +197,7 @@ def _paired(
             yield Figure(figure=figure, level=level, phases=sizes, refused=why, why=none)
         return
     try:
-        sides = answered(a, phases_a), answered(b, phases_b)
+        sides = a.answered(level, keep=True), b.answered(level)
     except Exception as error:  # noqa: BLE001 - a table of somebody else may hold columns of any kind: the other figures stay
         told = error.sentence() if isinstance(error, OpenAgentPerfError) else f"its rows cannot be read ({error})"
         for figure, why in against.items():

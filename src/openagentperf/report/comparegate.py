@@ -19,6 +19,7 @@ from msgspec import Struct
 from openagentperf.errors import UsageError
 from openagentperf.report.comparefigures import Figure
 from openagentperf.report.comparerules import AT_LEVEL, CAPACITY, METRICS
+from openagentperf.report.marked import agents
 
 _FORM = re.compile(
     r"\s*(?:tier:(?P<tier>.+?)\s+)?(?P<figure>[a-z0-9_]+)\s*(?:\((?P<boundary>\w+)(?:\s*,\s*(?P<basis>\w+))?\s*\))?"
@@ -150,25 +151,16 @@ def _at_level(gate: Gate, tier: Figure, figures: Sequence[Figure]) -> Outcome:
             gate, f"tier {tier.tier}, {gate.figure}: no number of agents up to {held:g} was measured by both"
         )
     figure = max(levels, key=lambda f: f.level or 0)
-    where = f"tier {tier.tier}, {gate.figure} at {figure.level} agents"
+    where = f"tier {tier.tier}, {gate.figure} at {agents(figure.level or 0)}"
     return _judged(gate, where, figure) if figure.ratio else _undecided(gate, f"{where}: {figure.why}")
 
 
 def _judged(gate: Gate, where: str, figure: Figure) -> Outcome:
     assert figure.ratio is not None
-    change = figure.ratio.change
+    change, ends = figure.ratio.change, figure.ratio.ends
     ok = gate.holds(change)
-    told = f"{where} changed by {change:+.1%}{interval(figure)}, {gate.op} {gate.limit * 100:+.4g}% was asked for"
+    told = f"{where} changed by {change:+.1%}{f' ({ends})' if ends else ''}, {gate.op} {gate.limit * 100:+.4g}% was asked for"
     return Outcome(gate=gate.text, verdict="pass" if ok else "fail", change=change, sentence=told)
-
-
-def interval(figure: Figure) -> str:
-    """` (-8.0% to +2.0%)`, an open end as `...`; "" where there is none."""
-    ratio = figure.ratio
-    if ratio is None or (ratio.low is None and ratio.high is None):
-        return ""
-    low, high = ("..." if end is None else f"{end - 1:+.1%}" for end in (ratio.low, ratio.high))
-    return f" ({low} to {high})"
 
 
 def _undecided(gate: Gate, why: str) -> Outcome:

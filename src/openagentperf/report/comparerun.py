@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from openagentperf import planfile, rundir, tables, verify
@@ -16,7 +16,7 @@ from openagentperf.records.phase import Judged
 from openagentperf.records.result import Result, TierResult
 from openagentperf.records.run import RunFacts
 from openagentperf.report.comparepaired import Observed
-from openagentperf.score.columns import Floats, Turns
+from openagentperf.score.columns import COLUMNS, Floats, Turns
 from openagentperf.score.turn import pace, ttft_s
 
 TURNS_OF_ONE = 1 << 20
@@ -25,7 +25,8 @@ MAX_FAILED = 0.01
 """Above this share of failed turns a level has no paired figures: what is compared would be the turns that one side let live."""
 
 
-class Side(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Side:
     """A loaded run."""
 
     name: str
@@ -40,6 +41,8 @@ class Side(NamedTuple):
     """`environment.json`; empty where it is missing."""
     card: dict[str, Any]
     """`corpus.card.json`; empty where it is missing."""
+    _kept: dict[int, Answered] = field(init=False, default_factory=dict)
+    """Of a baseline, by number of agents: it is asked for each run that is held against it."""
 
     def tier(self, name: str) -> TierResult | None:
         return next((tier for tier in self.result.results if tier.tier == name), None)
@@ -52,6 +55,13 @@ class Side(NamedTuple):
         for judged in self.result.phases:
             if any(verdict.verdict != "invalid" or verdict.short for verdict in judged.verdicts):
                 found.setdefault(judged.agents, []).append(judged)
+        return found
+
+    def answered(self, agents: int, keep: bool = False) -> Answered:
+        """The turns of the level's phases; with `keep` read once. StorageError where a table is missing or broken."""
+        found = self._kept.get(agents) or _read(self.path, self.levels[agents])
+        if keep:
+            self._kept[agents] = found
         return found
 
 
@@ -90,18 +100,17 @@ def load(path: Path) -> Side:
         finished=finished,
         plan=planfile.read(path / "plan.toml"),
         facts=verify.read_run_facts(path),
-        environment=_object(path / "environment.json"),
-        card=_object(path / "corpus.card.json"),
+        environment=verify.shown_object(path / "environment.json"),
+        card=verify.shown_object(path / "corpus.card.json"),
     )
 
 
-def answered(side: Side, phases: Sequence[Judged]) -> Answered:
-    """The turns of some phases of a run. StorageError where a table is missing or broken."""
+def _read(run: Path, phases: Sequence[Judged]) -> Answered:
     found = Answered([], [], sum(j.measured_turns for j in phases), sum(j.failed_turns for j in phases))
     for judged in phases:
-        folder = rundir.phase_folder(side.path, judged.index, judged.agents)
+        folder = rundir.phase_folder(run, judged.index, judged.agents)
         facts = rundir.read_facts(folder)
-        turns = Turns.from_columns(tables.read_turns(folder))
+        turns = Turns.from_columns(tables.read_turns(folder, COLUMNS))
         turns = turns.where((turns.due_ns >= facts.window_start_ns) & (turns.due_ns < facts.window_end_ns))
         turns = turns.where(~turns.failed)
         key = turns.trajectory * TURNS_OF_ONE + turns.turn
@@ -116,12 +125,3 @@ def _observed(key: Any, due: Floats, values: Floats) -> Observed:
     """Those that have a logarithm: a one-token answer has no speed."""
     kept = (values > 0) & np.isfinite(values)
     return Observed(key[kept], due[kept], np.log(values[kept]))
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """A JSON object that is only shown: what cannot be read is shown as absent, and spoils no number."""
-    try:
-        found = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import html
-import re
 import textwrap
 from collections.abc import Sequence
 
 from openagentperf.report import comparewords as words
+from openagentperf.report import gfm
 from openagentperf.report.compare import Comparison, Pair
 from openagentperf.report.comparefigures import Figure
+from openagentperf.report.gfm import one_line
 from openagentperf.report.page import clean
 
 WIDTH = 80
@@ -26,8 +26,8 @@ def text(comparison: Comparison) -> str:
 
 
 def _text(comparison: Comparison, pair: Pair) -> list[list[str]]:
-    parts = [[f"A  {_plain(pair.a.run)}", *_wrapped(words.about(pair.a), "   "),
-              f"B  {_plain(pair.b.run)}", *_wrapped(words.about(pair.b), "   ")]]  # fmt: skip
+    parts = [[f"A  {one_line(pair.a.run)}", *_wrapped(words.about(pair.a), "   "),
+              f"B  {one_line(pair.b.run)}", *_wrapped(words.about(pair.b), "   ")]]  # fmt: skip
     parts.append(_listed("NOT COMPARABLE", words.refused(comparison, pair)))
     parts.append(_listed("Beside every difference", pair.cautions))
     for tier in words.tiers(pair):
@@ -74,7 +74,7 @@ def _row(name: str, a: str, b: str, change: str, interval: str) -> str:
 
 
 def _fit(words: str, columns: int) -> str:
-    told = _plain(words)
+    told = one_line(words)
     return told if len(told) <= columns else f"{told[: columns - 3]}..."
 
 
@@ -84,13 +84,9 @@ def _listed(title: str, lines: Sequence[str]) -> list[str]:
 
 def _wrapped(line: str, indent: str, first: str | None = None) -> list[str]:
     return textwrap.wrap(
-        _plain(line), WIDTH, initial_indent=indent if first is None else first, subsequent_indent=indent,
+        one_line(line), WIDTH, initial_indent=indent if first is None else first, subsequent_indent=indent,
         break_on_hyphens=False, break_long_words=True,
     )  # fmt: skip
-
-
-def _plain(line: str) -> str:
-    return clean(line, 1000).replace("\n", " ")
 
 
 # -- Markdown ----------------------------------------------------------------------------------------------------------------
@@ -119,17 +115,17 @@ def _joined(pairs: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown(comparison: Comparison, pair: Pair, folded: bool = True) -> list[str]:
-    parts = [f"### {code(pair.b.run)} against {code(pair.a.run)}"]
+    parts = [f"### {gfm.code(pair.b.run)} against {gfm.code(pair.a.run)}"]
     if pair.gates:
         held = all(g.verdict == "pass" for g in pair.gates)
         parts.append(f"**{'Every gate holds' if held else 'A gate fails'}**")
-        outcomes = [(words.outcome(g.verdict), code(g.gate), escape(g.sentence)) for g in pair.gates]
+        outcomes = [(words.outcome(g.verdict), gfm.code(g.gate), gfm.escape(g.sentence)) for g in pair.gates]
         parts.append(_grid(("gate", "asked", "found"), outcomes))
-    parts.append(f"- A: {escape(words.about(pair.a))}\n- B: {escape(words.about(pair.b))}")
+    parts.append(f"- A: {gfm.escape(words.about(pair.a))}\n- B: {gfm.escape(words.about(pair.b))}")
     parts += _bullets("Not comparable", words.refused(comparison, pair))
     parts += _bullets("Beside every difference", pair.cautions)
     capacities = [
-        (escape(figure.tier), escape(words.label(figure)), words.value(figure, 0), words.value(figure, 1), words.change(figure),
+        (gfm.escape(figure.tier), gfm.escape(words.label(figure)), words.value(figure, 0), words.value(figure, 1), words.change(figure),
          words.interval(figure), words.standing(pair, figure))
         for tier in words.tiers(pair) for figure in words.capacities(pair, tier)
     ]  # fmt: skip
@@ -144,10 +140,13 @@ def _markdown(comparison: Comparison, pair: Pair, folded: bool = True) -> list[s
     if levels and folded:
         head = ("agents", "figure", "A", "B", "B/A - 1", "interval", "phases A, B")
         parts.append(_folded("At equal numbers of agents", _grid(head, levels, numbers=(0, 2, 3, 4, 5))))
-    parts += ["<sub>" + "; ".join(map(escape, marks)) + "</sub>" for marks in [words.unit_words(pair)] if marks]
+    parts += ["<sub>" + "; ".join(map(gfm.escape, marks)) + "</sub>" for marks in [words.unit_words(pair)] if marks]
     parts += _bullets("Without a difference", words.whys(pair))
     shown = pair.differences[:_MOST_DIFFERENCES]
-    rows = [(d.group, code(clean(d.name, _CLIP)), code(clean(d.a, _CLIP)), code(clean(d.b, _CLIP))) for d in shown]
+    rows = [
+        (d.group, gfm.code(clean(d.name, _CLIP)), gfm.code(clean(d.a, _CLIP)), gfm.code(clean(d.b, _CLIP)))
+        for d in shown
+    ]
     if rows and folded:
         more = len(pair.differences) - len(shown)
         title = f"What differs ({len(pair.differences)})" + (f", the first {len(shown)}" if more else "")
@@ -156,7 +155,7 @@ def _markdown(comparison: Comparison, pair: Pair, folded: bool = True) -> list[s
 
 
 def _bullets(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"**{title}**\n\n" + "\n".join(f"- {escape(line)}" for line in lines)] if lines else []
+    return [f"**{title}**\n\n" + "\n".join(f"- {gfm.escape(line)}" for line in lines)] if lines else []
 
 
 def _folded(title: str, inner: str) -> str:
@@ -164,26 +163,4 @@ def _folded(title: str, inner: str) -> str:
 
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    rule = ["---:" if n in numbers else "---" for n in range(len(head))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
-
-
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]#!|~$])")
-_BREAK = "\u200b"
-"""Between what would become a link, a mention or a reference and what makes it one: GitHub looks for them after all escapes are undone."""
-_LINKS = re.compile(r"@(?=\w)|(?<=:)(?=//)|(?<=\bwww)(?=\.)|#(?=\d)|(?<=\bGH)(?=-\d)", re.IGNORECASE)
-
-
-def escape(words: str) -> str:
-    """A sentence in a cell or a list."""
-    told = _LINKS.sub(lambda found: found[0] + _BREAK, _plain(words))
-    return _PUNCTUATION.sub(r"\\\1", html.escape(told, quote=False))
-
-
-def code(name: str) -> str:
-    """A name as a code span, in which nothing but its end and a table's pipe has a meaning."""
-    told = _plain(name) or " "
-    fence = "`" * (1 + max(map(len, re.findall("`+", told)), default=0))
-    told = re.sub(r"(\\*)\|", lambda found: found[1] * 2 + r"\|", told)
-    pad = " " if told.startswith("`") or told.endswith("`") else ""
-    return f"{fence}{pad}{told}{pad}{fence}"
+    return "\n".join(gfm.table(head, rows, numbers))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from openagentperf.records.result import standing_words
 from openagentperf.report.compare import Compared, Comparison, Pair
 from openagentperf.report.comparefigures import Figure
+from openagentperf.report.marked import agents
 from openagentperf.report.page import clean
 from openagentperf.units import significant
 
@@ -43,8 +45,7 @@ def value(figure: Figure, side: int) -> str:
     number = (figure.a, figure.b)[side]
     if number is None:
         return NONE
-    text = f"{number:,.0f}" if number >= 1000 or number == round(number) else significant(number)
-    return f">={text}" if figure.standing[side] == "at_least" else text
+    return f">={significant(number)}" if figure.standing[side] == "at_least" else significant(number)
 
 
 def change(figure: Figure) -> str:
@@ -56,12 +57,9 @@ def change(figure: Figure) -> str:
 
 
 def interval(figure: Figure) -> str:
-    """`-22.2% to +0.0% b`; an open end as `...`."""
+    """`-22.2% to +0.0% b`: its ends, and a letter for what it is."""
     ratio = figure.ratio
-    if ratio is None or (ratio.low is None and ratio.high is None):
-        return ""
-    low, high = ("..." if end is None else f"{end - 1:+.1%}" for end in (ratio.low, ratio.high))
-    return f"{low} to {high} {MARKS[ratio.unit]}"
+    return f"{ratio.ends} {MARKS[ratio.unit]}" if ratio and ratio.ends else ""
 
 
 def phases(figure: Figure) -> str:
@@ -71,13 +69,8 @@ def phases(figure: Figure) -> str:
 
 
 def standing(pair: Pair, figure: Figure) -> str:
-    """Of both sides: `confirmed`, or `certified / unmet` where they differ. What a simulator certifies is simulated."""
-    words = [
-        "simulated"
-        if about.target == "simulated cluster" and name in ("certified", "confirmed", "at_least")
-        else name.replace("_", " ")
-        for about, name in zip((pair.a, pair.b), figure.standing, strict=True)
-    ]
+    """Of both sides: `confirmed`, or `certified / unmet` where they differ."""
+    words = [standing_words(name, about.target) for about, name in zip((pair.a, pair.b), figure.standing, strict=True)]
     return words[0] if words[0] == words[1] else " / ".join(words)
 
 
@@ -104,7 +97,7 @@ def levels(pair: Pair) -> list[Figure]:
 
 def unit_words(pair: Pair) -> list[str]:
     """What the letters behind the intervals mean, those in use."""
-    used = {figure.ratio.unit for figure in pair.figures if figure.ratio and (figure.ratio.low or figure.ratio.high)}
+    used = {figure.ratio.unit for figure in pair.figures if figure.ratio and figure.ratio.ends}
     return [f"{MARKS[unit]}: {words}" for unit, words in UNITS.items() if unit in used]
 
 
@@ -135,7 +128,7 @@ def whys(pair: Pair) -> list[str]:
     grouped: dict[tuple[str, str], list[str]] = {}
     for figure in pair.figures:
         if figure.why and not figure.refused:
-            where = f"at {figure.level} agents" if figure.level else f"at tier {figure.tier}"
+            where = f"at {agents(figure.level)}" if figure.level else f"at tier {figure.tier}"
             grouped.setdefault((where, figure.why), []).append(label(figure))
     return [f"{where}: {', '.join(names)}: {why}" for (where, why), names in grouped.items()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -164,9 +163,9 @@ def _detail(run: Opened, rows: Rows, view: View, why: str, along: bool) -> Detai
     known = view.pace.known
     return Detail(
         why=why,
-        ttft_s=distribution(view.ttft_s),
-        speed=distribution(view.speeds),
-        e2e_speed=distribution(view.pace.end_to_end[known]),
+        ttft_s=distribution(view.ttft_s, view.failed_turns),
+        speed=distribution(view.speeds, view.failed_turns),
+        e2e_speed=distribution(view.pace.end_to_end[known], view.failed_turns),
         prefills=phasefigures.prefills(view, rows.facts.order.seed) if along else None,
         timeline=timeline(rows.facts, view.everything, rows.watched, run.meters) if along else None,
         lanes=lanes(rows.facts, view.everything) if along else None,
@@ -190,5 +189,5 @@ def _contradictions(judged: Judged, view: View, found: PhaseFigures) -> list[str
     return [
         f"phase {judged.index}: the judgement has {name} {said}, its rows give {rows}"
         for name, said, rows in pairs
-        if said != rows and not (said is None and rows is not None and math.isinf(rows))
+        if said != rows
     ]

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from openagentperf.records.phase import Judged
-from openagentperf.records.result import Result, TierResult
+from openagentperf.records.result import ESTABLISHED, SIMULATED, Result, TierResult, labels
 from openagentperf.report.figures import Figures
-from openagentperf.report.marked import NONE, Marked, number, percent, seconds, speed, usd
+from openagentperf.report.marked import NONE, Marked, agents, number, percent, seconds, speed, usd
 from openagentperf.report.opened import Opened
 from openagentperf.report.page import Cell, Headline, Section
+from openagentperf.score.capacity import other_notes
 
 ANSWER = "Answer"
-_ESTABLISHED = ("certified", "confirmed", "at_least")
 
 
 def title(run: Opened) -> str:
     result = run.result
-    if result is not None and result.simulated is not None:
-        return f"How many agents at once? Simulated: {result.simulated.system}"
     system = run.plan.system.name if run.plan is not None else ""
     model = run.facts.server.model if run.facts is not None else ""
     about = " on ".join(part for part in (model, system) if part)
+    if result is not None and result.target == SIMULATED:
+        about = f"Simulated: {result.simulated.system if result.simulated else about}"
     return f"How many agents at once? {about}" if about else "How many agents at once?"
 
 
@@ -64,18 +64,14 @@ def quantity(tier: TierResult) -> str:
     """`12 agents`, `at least 64 agents`, `no figure`."""
     if tier.agents is None:
         return "no figure"
-    return f"{'at least ' if tier.standing == 'at_least' else ''}{tier.agents:,} {_noun(tier)}"
-
-
-def _noun(tier: TierResult) -> str:
-    return "agent" if tier.agents == 1 else "agents"
+    return f"{'at least ' if tier.standing == 'at_least' else ''}{agents(tier.agents)}"
 
 
 def _labels_line(result: Result | None) -> str:
     if result is None:
         return ""
     marks = [result.provenance, "preliminary" if result.preliminary else "", result.cache, result.quality]
-    if result.simulated is not None:
+    if result.target == SIMULATED:
         marks.insert(0, "simulated: no hardware was measured")
     elif result.target != "endpoint":
         marks.insert(0, "simulated target: says nothing of any hardware")
@@ -127,7 +123,8 @@ def _headline(result: Result, marked: Marked, i: int) -> Headline:
     lines += _predicted(result, marked, tier)
     if tier.standing == "unfinished":
         lines.insert(2, ("passed so far, not certified", (_passed(result, tier),)))
-    unit = f"{_noun(tier)} or more" if tier.standing == "at_least" else _noun(tier)
+    noun = "agent" if tier.agents == 1 else "agents"
+    unit = f"{noun} or more" if tier.standing == "at_least" else noun
     return Headline(
         title=f"Tier {tier.tier}", value=marked.cell(f"{at}.agents", number), unit=unit, text=_standing(result, tier), state=_state(tier),
         lines=tuple(lines),
@@ -165,14 +162,14 @@ def _predicted(result: Result, marked: Marked, tier: TierResult) -> list[_Line]:
 
 
 def _state(tier: TierResult) -> Literal["good", "bad", "open"]:
-    if tier.standing in _ESTABLISHED and tier.agents:
+    if tier.standing in ESTABLISHED and tier.agents:
         return "good"
     return "bad" if tier.standing in ("unmet", "invalid") else "open"
 
 
 def _standing(result: Result, tier: TierResult) -> str:
     words = result.standing_words(tier)
-    return f"{words}, preliminary" if result.preliminary and tier.standing in _ESTABLISHED else words
+    return f"{words}, preliminary" if result.preliminary and tier.standing in ESTABLISHED else words
 
 
 def validity_section(run: Opened, found: Figures) -> Section:
@@ -190,7 +187,7 @@ def validity_section(run: Opened, found: Figures) -> Section:
             whys = dict.fromkeys(why for power in tier.power for why in power.why)
             notes += [f"Tier {tier.tier}, no agents/MW: {why}." for why in whys]
     notes += _invalid_reasons(history)
-    if run.result is None or run.result.simulated is None:
+    if run.result is None or run.result.target != SIMULATED:
         notes += _shared_reading(history)
     if run.facts is not None:
         for check in run.facts.checks:
@@ -200,8 +197,7 @@ def validity_section(run: Opened, found: Figures) -> Section:
     if broken:
         notes.append(f"Attempts that were broken off, and stand in the ledger: {len(broken)}.")
     if run.result is not None:
-        notes += _what_labels_mean(run.result)
-        notes += [note for note in run.result.notes if not note.startswith(_SAID)]
+        notes += [*labels(run.result), *other_notes(run.result)]
     notes += [f"Missing: {text}." for text in (*run.missing, *found.missing)]
     return Section(
         title="Can this number be used?",
@@ -209,10 +205,6 @@ def validity_section(run: Opened, found: Figures) -> Section:
         notes=tuple(_sentence(note) for note in notes),
         group=ANSWER,
     )
-
-
-_SAID = ("preliminary:", "the target is a simulated node", "simulated:", "cache unverified:")
-"""Openings of the result's notes that repeat its labels."""
 
 
 def _sentence(text: str) -> str:
@@ -231,7 +223,7 @@ def _invalid_reasons(history: Sequence[Judged]) -> list[str]:
         if invalid:
             tiers = ", ".join(v.tier for v in invalid)
             why = next((v.reasons[0] for v in invalid if v.reasons), "no reason stands in its judgement")
-            notes.append(f"Phase {judged.index} ({judged.agents} agents) is invalid for {tiers}: {why}.")
+            notes.append(f"Phase {judged.index} ({agents(judged.agents)}) is invalid for {tiers}: {why}.")
     if len(notes) > _LISTED:
         notes[_LISTED:] = [f"And {len(notes) - _LISTED} more invalid phases: the table of attempts has all."]
     return notes
@@ -247,20 +239,3 @@ def _shared_reading(history: Sequence[Judged]) -> list[str]:
         return []
     worst = f"{seconds(max(late, default=0.0))} late in sending, {seconds(max(lag, default=0.0))} late in reading"
     return [f"The load generator's own error, worst of all phases (P99): {worst}."]
-
-
-def _what_labels_mean(result: Result) -> list[str]:
-    notes = [f"{result.provenance}: no other party has scored it or run it again."]
-    if result.preliminary:
-        called = "" if result.simulated is not None else "; confirmed, not certified"
-        notes.append(f"preliminary: shorter or fewer phases than rigor `standard`{called}.")
-    if result.simulated is not None:
-        notes.append("simulated: a prediction of a model of the cluster; none of the figures was measured on hardware.")
-    elif result.target != "endpoint":
-        notes.append(f"target {result.target}: its capacity says nothing of any real system.")
-    if result.cache == "cache unverified":
-        notes.append(
-            "cache unverified: the server does not report cached tokens, so a warm cache could not be ruled out."
-        )
-    notes.append(f"{result.quality}: nobody looked at the answers.")
-    return notes

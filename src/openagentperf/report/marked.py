@@ -66,12 +66,13 @@ def form_of(name: str) -> Form:
 
 
 def number(value: float) -> str:
-    """Whole numbers in full, others to four significant digits."""
-    if isinstance(value, int) or (value == round(value) and abs(value) < 1e15):
-        return f"{value:,.0f}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+    """To four significant digits, whole numbers and those from 1,000 on in full."""
+    return significant(value, 4)
+
+
+def agents(count: int) -> str:
+    """`1 agent`, `1,024 agents`."""
+    return f"{count:,} agent{'' if count == 1 else 's'}"
 
 
 def seconds(value: float) -> str:

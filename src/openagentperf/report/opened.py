@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from openagentperf import __version__, planfile, rundir, verify
-from openagentperf.errors import OpenAgentPerfError, StorageError, UsageError
+from openagentperf.errors import OpenAgentPerfError, PlanError, StorageError, UsageError
 from openagentperf.plan import Plan
 from openagentperf.records.card import Card
 from openagentperf.records.phase import Judged
@@ -92,7 +92,7 @@ def open_run(folder: Path) -> Opened:
     )
     nothing: dict[str, Any] = {}
     lines: tuple[LedgerLine, ...] = ()
-    environment = part("environment.json", _environment, nothing, "on what the load ran is not known")
+    environment = part("environment.json", verify.read_object, nothing, "on what the load ran is not known")
     card = part(
         "corpus.card.json",
         lambda path: msgspec.json.decode(path.read_bytes(), type=Card),
@@ -120,21 +120,17 @@ def open_run(folder: Path) -> Opened:
     )  # fmt: skip
 
 
-def _environment(path: Path) -> dict[str, Any]:
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-
-
 def _ledger(path: Path, missing: list[str]) -> tuple[LedgerLine, ...]:
     """Every line that can be read: rundir.read_ledger stops at a broken one, for a run must not go on with it."""
-    *lines, rest = path.read_bytes().split(b"\n")
-    if rest:
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
         missing.append("ledger.jsonl ends in a line that was cut off: the attempt it told of is left out")
     found: list[LedgerLine] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            found.append(msgspec.json.decode(line, type=LedgerLine))
-        except (msgspec.DecodeError, RecursionError):
+    for number, line in enumerate(rundir.ledger_lines(data), 1):
+        if isinstance(line, str):
             missing.append(f"ledger.jsonl line {number} is no ledger line and is left out")
+        else:
+            found.append(line)
     return tuple(found)
 
 
@@ -143,19 +139,15 @@ def _so_far(plan: Plan | None, facts: RunFacts | None, ledger: tuple[LedgerLine,
     history = [line.judged for line in ledger if line.judged is not None]
     if plan is None or facts is None or not history:
         return None
-    tiers = {tier.name for tier in plan.tiers.tier}
-    if any(tiers - {verdict.tier for verdict in judged.verdicts} for judged in history):
-        return None  # judged for other tiers than the plan's: a ledger and a plan that do not belong together
+    try:
+        known = standings(history, plan.tiers, plan.search, plan.rigor)
+    except PlanError:
+        return None
     return capacity.result(
         plan,
         history,
-        standings(history, plan.tiers, plan.search, plan.rigor),
-        CorpusFacts(
-            digest=facts.corpus_digest,
-            sealed_root=facts.sealed_root,
-            input_tokens_mean=facts.set_input_tokens_mean,
-            output_tokens_mean=facts.set_output_tokens_mean,
-        ),
+        known,
+        CorpusFacts.of(facts),
         __version__,
         facts.corpus_notes,
     )

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
@@ -28,8 +29,6 @@ class Table(Struct, frozen=True, kw_only=True):
 
     head: tuple[str, ...]
     rows: tuple[tuple[str | Cell, ...], ...]
-    caption: str = ""
-    """"": the section's title, for a screen reader only."""
     words: tuple[int, ...] = ()
     """Columns that hold sentences: left-aligned, and broken where they are long."""
 
@@ -74,6 +73,22 @@ def html(title: str, lead: str, sections: Sequence[Section], foot: Sequence[str]
 
     UsageError where the `report` extra is missing.
     """
+    text: str = _template().render(title=title, lead=lead, groups=_grouped(sections), foot=foot)
+    return text.encode()
+
+
+@cache
+def _template() -> Any:
+    made = environment(__package__)
+    made.globals |= {"style": style(), "policy": policy(style())}
+    return made.get_template("page.html.j2")
+
+
+def environment(package: str) -> Any:
+    """Templates that lie in `package` and escape whatever is put into them; `whole` keeps more of a text than a cell may hold.
+
+    UsageError where the `report` extra is missing.
+    """
     try:
         jinja2 = importlib.import_module("jinja2")
     except ImportError as error:
@@ -83,26 +98,30 @@ def html(title: str, lead: str, sections: Sequence[Section], foot: Sequence[str]
             "it fills the page in",
             "pip install 'openagentperf[report]'",
         ) from error
-    environment: Any = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.finalize = lambda value: (
-        value if hasattr(value, "__html__") else clean(value) if isinstance(value, str) else value
-    )
-    files = resources.files(__package__)
-    style = (files / "page.css").read_text()
-    template = environment.from_string((files / "page.html.j2").read_text())
-    text: str = template.render(
-        title=title, lead=lead, groups=_grouped(sections), foot=foot, style=style, policy=policy(style),
-        whole=lambda text: jinja2.utils.markupsafe.escape(clean(text, _LONGEST_CODE)),
+    files = resources.files(package)
+    made: Any = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (files / name).read_text()), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )  # fmt: skip
-    return text.encode()
+    made.globals["whole"] = lambda text: jinja2.utils.markupsafe.escape(clean(text, _LONGEST_CODE))
+    return made
 
 
-def policy(style: str) -> str:
-    """The page's Content-Security-Policy: nothing is fetched, nothing runs, and only the page's own style applies."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+def style() -> str:
+    """The style sheet that every page begins with."""
+    return (resources.files(__package__) / "page.css").read_text()
+
+
+def policy(style: str, script: str = "") -> str:
+    """A page's Content-Security-Policy: nothing is fetched; the one style, and the one script if there is one, are known by their hashes,
+    so that nothing else applies or runs."""
+    scripts = f"script-src '{_digest(script)}'; " if script else ""
+    return f"default-src 'none'; style-src '{_digest(style)}'; {scripts}base-uri 'none'; form-action 'none'"
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _grouped(sections: Sequence[Section]) -> list[tuple[str, str, list[Section]]]:

@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from openagentperf.records.phase import PhaseFacts
 from openagentperf.records.turns import ClientSample
-from openagentperf.score.cache import Sharing, cached_fraction
+from openagentperf.score.cache import Sharing, cached_fraction, counted, reported
 from openagentperf.score.clienterror import clock_step_ns
 from openagentperf.score.columns import Floats, Ints, Turns
 from openagentperf.score.quantile import quantile_or_none
 from openagentperf.score.view import View
-from openagentperf.seeds import Stream
+from openagentperf.seeds import Permutation
 from openagentperf.units import NS_PER_S
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
@@ -35,12 +35,14 @@ class Distribution(Struct, frozen=True, kw_only=True):
     """One metric over the measured turns of one phase."""
 
     turns: int
+    failed: int
+    """Turns that failed. They count in every percentile: a TTFT without an end, a speed of 0."""
     infinite: int
-    """Turns that failed: a TTFT without an end. They count in every percentile."""
+    """Turns whose value is infinite."""
     percentiles: dict[str, float | None]
     """`p1` to `p100`; None where infinite, or there are no turns."""
     curve: tuple[tuple[float, float], ...]
-    """(value, share of the turns with at most this), rising; of failed turns the curve shows what it never reaches."""
+    """(value, share of the turns with at most this), rising; infinite ones are what the curve never reaches."""
 
 
 class Prefill(Struct, frozen=True, kw_only=True):
@@ -90,13 +92,14 @@ class Health(Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...]
 
 
-def distribution(values: Floats) -> Distribution:
-    """`values` any order, +infinity for a failed turn."""
+def distribution(values: Floats, failed: int) -> Distribution:
+    """`values` any order, `failed` of them of turns that failed."""
     ordered = np.sort(values)
     count, finite = len(ordered), int(np.isfinite(ordered).sum())
     at = np.unique(np.round(_RANKS * (finite - 1)).astype(np.int64)) if finite else np.zeros(0, np.int64)
     return Distribution(
         turns=count,
+        failed=failed,
         infinite=count - finite,
         percentiles={f"p{p}": quantile_or_none(values, p / 100) for p in PERCENTILES},
         curve=tuple((float(ordered[i]), (int(i) + 1) / count) for i in at),
@@ -105,9 +108,9 @@ def distribution(values: Floats) -> Distribution:
 
 def prefills(view: View, seed: int) -> Prefills:
     turns = view.measured
-    reported = cached_fraction(turns) is not None
+    told = reported(turns)
     known = turns.prompt_tokens >= 0
-    tokens = turns.prompt_tokens - (np.maximum(turns.cached_tokens, 0) if reported else 0)
+    tokens = turns.prompt_tokens - (np.maximum(turns.cached_tokens, 0) if told else 0)
     tokens, ttft = np.maximum(tokens[known], 0), view.ttft_s[known]
     power = np.where(tokens > 0, np.log2(np.maximum(tokens, 1)).astype(np.int64), -1)
     bins = []
@@ -126,37 +129,30 @@ def prefills(view: View, seed: int) -> Prefills:
     finite = np.flatnonzero(np.isfinite(ttft))
     taken = finite[drawn(len(finite), SAMPLE, seed, "prefill")]
     sample = tuple(zip(tokens[taken].tolist(), ttft[taken].tolist(), strict=True))
-    return Prefills(cache_reported=reported, bins=tuple(bins), sample=sample)
+    return Prefills(cache_reported=told, bins=tuple(bins), sample=sample)
 
 
 def drawn(of: int, most: int, seed: int, name: str) -> Ints:
     """At most `most` different numbers below `of`, in order; the same seed and name draw the same."""
-    if of <= most:
-        return np.arange(of, dtype=np.int64)
-    stream = Stream(seed, "report", name)
-    taken: set[int] = set()
-    while len(taken) < most:
-        taken.add(stream.below(of))
-    return np.array(sorted(taken), dtype=np.int64)
+    order = Permutation(of, seed, "report", name)
+    return np.array(sorted(order[i] for i in range(min(of, most))), dtype=np.int64)
 
 
 def cache_found(view: View, sharing: Sharing) -> CacheFound:
-    """Over the turns that `score.cache.cached_fraction` counts."""
+    """Over the turns that `score.cache` counts."""
     every = view.everything
     possible = _possible(every, sharing)
-    counted = view.in_window & ~every.failed & (every.prompt_tokens >= 0)
-    prompts = int(every.prompt_tokens[counted].sum())
+    measured = view.in_window & counted(every)
+    prompts = int(every.prompt_tokens[measured].sum())
     return CacheFound(
         found=cached_fraction(view.measured),
-        possible=float(possible[counted].sum()) / prompts if prompts else None,
+        possible=float(possible[measured].sum()) / prompts if prompts else None,
     )
 
 
 def _possible(turns: Turns, sharing: Sharing) -> Floats:
     """Per turn, the most prompt tokens that it could have found."""
     prompt = np.maximum(turns.prompt_tokens, 0).astype(np.float64)
-    shared_bytes = sharing.shared_bytes[sharing.main_line[turns.trajectory] + turns.line]
-    shared = shared_bytes * prompt / np.maximum(turns.request_bytes, 1)
     order = np.lexsort((turns.turn, turns.line, turns.replay, turns.agent))
     before = np.zeros(len(turns))
     if len(order) > 1:
@@ -165,7 +161,7 @@ def _possible(turns: Turns, sharing: Sharing) -> Floats:
         for column in (turns.agent, turns.replay, turns.line):
             same &= column[left] == column[right]
         before[right] = np.where(same, prompt[left], 0.0)
-    possible: Floats = np.minimum(prompt, np.maximum(shared, before))
+    possible: Floats = np.minimum(prompt, np.maximum(sharing.shared_tokens(turns), before))
     return possible
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-from importlib import resources
-from typing import Any
 
 from openagentperf.errors import UsageError
 from openagentperf.records.result import Result, TierResult
@@ -14,7 +11,7 @@ from openagentperf.report import charts, headline
 from openagentperf.report.charts import Spec, label
 from openagentperf.report.figures import Figures
 from openagentperf.report.opened import Opened
-from openagentperf.report.page import clean
+from openagentperf.report.page import clean, style
 from openagentperf.report.searchpicture import search_spec
 
 _SCALE = 2.0
@@ -28,8 +25,7 @@ def run_png(run: Opened, found: Figures) -> bytes:
         raise UsageError(
             str(run.folder), "has no judged phase to draw", "the picture shows the search", "use --format html for what there is"
         )  # fmt: skip
-    charts.svg({"data": {"values": []}, "mark": "point"})  # says what to install where vl-convert is missing
-    vl_convert: Any = importlib.import_module("vl_convert")
+    vl_convert = charts.vl_convert()
     result = run.result
     panels = [_panel(tier, result) for tier in result.results]
     lines = [line for text in headline.lead(run, found).split("\n") for line in _wrapped(text)]
@@ -69,8 +65,7 @@ def _wrapped(text: str) -> list[str]:
 
 def _with_colours(spec: Spec) -> Spec:
     """The page's variables replaced by their values on light paper."""
-    style = (resources.files(__package__) / "page.css").read_text()
-    colours = dict(re.findall(r"--(\w+): (#\w+)", style.split("@media")[0]))
+    colours = dict(re.findall(r"--(\w+): (#\w+)", style().split("@media")[0]))
     text = re.sub(r'"var\(--(\w+)\)"', lambda found: f'"{colours[found[1]]}"', json.dumps(spec))
     replaced: Spec = json.loads(text)
     return replaced

@@ -60,10 +60,7 @@ def _log(values: Sequence[float], format: str) -> Spec:
 
 def _rules(limits: Mapping[str, float], field: str, y: Spec) -> list[Spec]:
     """Level lines with their names at the left end; of equal limits one line with all the names."""
-    by_value: dict[float, list[str]] = {}
-    for name, value in limits.items():
-        by_value.setdefault(value, []).append(label(name))
-    rows = [{field: value, "name": "limit of " + ", ".join(names)} for value, names in by_value.items()]
+    rows = [{field: value, "name": f"limit of {names}"} for value, names in charts.by_value(limits)]
     upward = {"field": field, **y}
     return [
         {"data": {"values": rows}, "mark": {"type": "rule", "color": "var(--ink)", "strokeDash": [5, 3]}, "encoding": {"y": upward}},

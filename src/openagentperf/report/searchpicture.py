@@ -16,9 +16,10 @@ _LEAST_TTFT_S = 0.001
 
 
 def search_spec(tier: TierResult, history: Sequence[Judged]) -> Spec:
-    """P95 of TTFT above, P25 of output speed below; the same agents under each other."""
-    points = [_point(judged, tier) for judged in history]
+    """P95 of TTFT above, P25 of output speed below; the same agents under each other. A phase without a figure has no mark."""
+    points = [_point(judged, tier) for judged in history if judged.measured_turns > 0]
     known = [p["ttft"] for p in points if p["ttft"] is not None]
+    fast = [p for p in points if p["speed"] is not None]
     top = 2.2 * max([tier.ttft_s, *known])
     for point in points:
         # A percentile that failures push to infinity has no place on an axis: at its upper end, with a word.
@@ -36,7 +37,7 @@ def search_spec(tier: TierResult, history: Sequence[Judged]) -> Spec:
         "type": "quantitative", "title": "TTFT P95 (s)", "axis": {"format": "~g", "values": charts.log_ticks(bottom, top * 1.15)},
         "scale": {"type": "log", "domain": [bottom, top * 1.15], "nice": False},
     }  # fmt: skip
-    fastest = max([tier.output_speed, *[p["speed"] for p in points]])
+    fastest = max([tier.output_speed, *[p["speed"] for p in fast]])
     speed: Spec = {
         "type": "quantitative", "title": "output speed P25 (tok/s)", "axis": {"tickCount": 5},
         "scale": {"domain": [0, fastest * 1.12], "nice": False},
@@ -46,7 +47,7 @@ def search_spec(tier: TierResult, history: Sequence[Judged]) -> Spec:
     return {
         "vconcat": [
             _panel(tier, points, x, ttft, "ttft_at", tier.ttft_s, f"at most {tier.ttft_s:g} s", -5, never, legend=True),
-            _panel(tier, points, x, speed, "speed", tier.output_speed, f"at least {tier.output_speed:g} tok/s", below, [], legend=False),
+            _panel(tier, fast, x, speed, "speed", tier.output_speed, f"at least {tier.output_speed:g} tok/s", below, [], legend=False),
         ],
         "spacing": 14,
     }  # fmt: skip
@@ -61,9 +62,11 @@ def described(tier: TierResult, history: Sequence[Judged]) -> str:
     counts = dict.fromkeys(_SHAPES, 0)
     for judged in history:
         counts[_verdict(judged, tier)] += 1
+    unmeasured = sum(judged.measured_turns == 0 for judged in history)
+    without = f" ({unmeasured} measured nothing and have no mark)" if unmeasured else ""
     return (
         f"Every phase of the search by its number of agents, TTFT P95 above and output speed P25 below, for tier {tier.tier}: "
-        f"{counts['pass']} pass, {counts['fail']} fail, {counts['invalid']} invalid. The numbers stand in the table."
+        f"{counts['pass']} pass, {counts['fail']} fail, {counts['invalid']} invalid{without}. The numbers stand in the table."
     )
 
 
@@ -75,7 +78,7 @@ def _point(judged: Judged, tier: TierResult) -> Spec:
     return {
         "agents": judged.agents,
         "ttft": judged.ttft_p95_s,
-        "speed": judged.speed_p25 or 0.0,
+        "speed": judged.speed_p25,
         "verdict": _verdict(judged, tier),
         "size": 90 if judged.kind == "certify" else 45,
     }

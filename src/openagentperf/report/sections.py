@@ -8,9 +8,8 @@ from functools import partial
 
 from openagentperf.records.result import Result, TierResult
 from openagentperf.report import charts, runcharts
-from openagentperf.report.charts import label
 from openagentperf.report.figures import Detail, Figures, PhaseFigures
-from openagentperf.report.marked import NONE, Marked, number, percent, seconds, speed, watts
+from openagentperf.report.marked import NONE, Marked, agents, number, percent, seconds, speed, watts
 from openagentperf.report.page import Cell, Section, Table
 from openagentperf.report.phasefigures import PERCENTILES, Distribution
 from openagentperf.report.searchpicture import described, search_picture
@@ -58,7 +57,7 @@ def _bracket(tier: TierResult) -> str:
     if tier.agents == 0:
         return "Not even one agent is served within the limits."
     if tier.smallest_failing is None:
-        return f"Established: {tier.agents:,} agents; no level failed."
+        return f"Established: {agents(tier.agents)}; no level failed."
     text = f"Shaded: from {tier.agents:,}, established, to {tier.smallest_failing:,}, which failed."
     if tier.estimate is not None:
         text += " The thick line at the foot is the 90 % interval of the crossing."
@@ -80,7 +79,7 @@ def _repeats(result: Result) -> tuple[tuple[str, ...], ...]:
         if any(v.verdict != "invalid" for v in judged.verdicts):
             by_level[judged.agents].append((judged.ttft_p95_s, judged.speed_p25))
     rows = []
-    for agents, found in sorted(by_level.items()):
+    for level, found in sorted(by_level.items()):
         if len(found) < 2:
             continue
         ttfts = [ttft for ttft, _ in found if ttft is not None]
@@ -88,7 +87,7 @@ def _repeats(result: Result) -> tuple[tuple[str, ...], ...]:
         most = "infinite" if len(ttfts) < len(found) else seconds(max(ttfts))
         rows.append(
             (
-                f"{agents:,}", f"{len(found)}", seconds(min(ttfts)) if ttfts else "infinite", most,
+                f"{level:,}", f"{len(found)}", seconds(min(ttfts)) if ttfts else "infinite", most,
                 speed(min(speeds)) if speeds else NONE, speed(max(speeds)) if speeds else NONE,
             )
         )  # fmt: skip
@@ -96,7 +95,7 @@ def _repeats(result: Result) -> tuple[tuple[str, ...], ...]:
 
 
 def _named(phase: PhaseFigures) -> str:
-    return f"{phase.agents:,} agents, phase {phase.index}"
+    return f"{agents(phase.agents)}, phase {phase.index}"
 
 
 _METRICS: tuple[tuple[str, str, charts.Axis, float | None, tuple[str, str], str], ...] = (
@@ -136,10 +135,14 @@ def speeds(found: Figures, result: Result | None, marked: Marked | None) -> list
         curves = {
             name: [(max(least, x), y) for x, y in spread.curve] for name, spread in spreads.items() if spread.curve
         }
-        failed = sum(spread.infinite for spread in spreads.values())
-        endless = f" {failed:,} failed turns have no end and keep a curve below 100 %." if failed else ""
-        if field != "ttft_s" and any(x <= 0 for spread in spreads.values() for x, _ in spread.curve):
-            endless = " Failed turns have a speed of 0 and stand at the left end."
+        failed, endless = sum(spread.failed for spread in spreads.values()), ""
+        if failed:
+            where = (
+                "have no end and keep a curve below 100 %"
+                if field == "ttft_s"
+                else "have a speed of 0 and stand at the left end"
+            )
+            endless = f" {failed:,} failed turns {where}."
         rows = tuple(
             _percentiles(phase, getattr(detail, field), at.get(phase.index), path, marked) for phase, detail in details
         )
@@ -162,16 +165,13 @@ def speeds(found: Figures, result: Result | None, marked: Marked | None) -> list
 
 def _limits(values: Mapping[str, float], unit: str) -> dict[str, float]:
     """One line for each different limit, named after its tiers."""
-    by_value: dict[float, list[str]] = {}
-    for name, value in values.items():
-        by_value.setdefault(value, []).append(label(name))
-    return {f"{', '.join(names)}: {value:g} {unit}": value for value, names in by_value.items()}
+    return {f"{names}: {value:g} {unit}": value for value, names in charts.by_value(values)}
 
 
 def _percentiles(
     phase: PhaseFigures, spread: Distribution, k: int | None, path: tuple[str, str], marked: Marked | None
 ) -> tuple[str | Cell, ...]:
-    cells: list[str | Cell] = [_named(phase), f"{spread.turns:,}", f"{spread.infinite:,}"]
+    cells: list[str | Cell] = [_named(phase), f"{spread.turns:,}", f"{spread.failed:,}"]
     for name, value in spread.percentiles.items():
         text = ("infinite" if spread.infinite else NONE) if value is None else number(value)
         here = marked is not None and k is not None and name == path[0] and value is not None
@@ -263,7 +263,7 @@ def time(found: Figures) -> list[Section]:
         made.append(
             Section(
                 title=f"Agents: {_named(phase)}",
-                text=f"{len(lanes.agents)} of {lanes.of_agents:,} agents, drawn by the phase's seed, from the beginning of the window on. "
+                text=f"{len(lanes.agents)} of {agents(lanes.of_agents)}, drawn by the phase's seed, from the beginning of the window on. "
                 "Blank: the agent's tool runs.",
                 svg=partial(runcharts.swim_lanes, lanes),
                 svg_label="Lanes: the requests of each sampled agent along time, waiting and answering.",

@@ -4,75 +4,65 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 
 import msgspec
 
-from openagentperf.report import headline
+from openagentperf.report import gfm, headline
 from openagentperf.report.figures import Figures
 from openagentperf.report.opened import Opened
 from openagentperf.report.page import Cell, Section, Table, clean
 from openagentperf.report.runpage import run_sections
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
-_SENTENCE = 400
+_SENTENCE, _LONGEST_CODE = 400, 20_000
 
 
 def run_md(run: Opened, found: Figures) -> str:
     """The page without its pictures; long tables are folded."""
-    lines = [f"# {escaped(headline.title(run))}", ""]
-    lines += [f"- {escaped(line)}" for line in headline.lead(run, found).split("\n")]
+    lines = [f"# {_escaped(headline.title(run))}", ""]
+    lines += [f"- {_escaped(line)}" for line in headline.lead(run, found).split("\n")]
     group = ""
     for section in run_sections(run, found):
         if section.group != group:
             group = section.group
-            lines += ["", f"## {escaped(group)}"]
+            lines += ["", f"## {_escaped(group)}"]
         lines += _section(section)
     return "\n".join(lines) + "\n"
 
 
 def _section(section: Section) -> list[str]:
-    lines = ["", f"### {escaped(section.title)}", ""]
+    lines = ["", f"### {_escaped(section.title)}", ""]
     if section.text:
-        lines += [escaped(section.text), ""]
+        lines += [_escaped(section.text), ""]
     for answer in section.headlines:
         rows = [(answer.title, f"{answer.value.text} {answer.unit}, {answer.text}")]
         rows += [
             (name, "".join(part if isinstance(part, str) else part.text for part in parts))
             for name, parts in answer.lines
         ]
-        lines += [*markdown_table(Table(head=("", ""), rows=tuple(rows))), ""]
-    lines += [f"- {escaped(note)}" for note in section.notes]
+        lines += [*_table(Table(head=("", ""), rows=tuple(rows))), ""]
+    lines += [f"- {_escaped(note)}" for note in section.notes]
     if section.notes:
         lines.append("")
     body: list[str] = []
     if section.code:
-        fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", section.code)), default=0))
-        body += [fence, clean(section.code, 20_000), fence, ""]
+        body += [*gfm.block(section.code, _LONGEST_CODE), ""]
     if section.table is not None:
-        body += [*markdown_table(section.table), ""]
+        body += [*_table(section.table), ""]
     if section.folded and body:
         body = ["<details><summary>numbers</summary>", "", *body, "</details>", ""]
     return lines + body
 
 
-def markdown_table(table: Table) -> list[str]:
-    """Every cell escaped: a pipe, a line end, a tag or a mention in a name stays text."""
-    marks = ["---" if i == 0 or i in table.words else "---:" for i in range(len(table.head))]
-    rows = [[_text(cell) for cell in row] for row in (table.head, *table.rows)]
-    return [f"| {' | '.join(rows[0])} |", f"| {' | '.join(marks)} |", *(f"| {' | '.join(row)} |" for row in rows[1:])]
+def _table(table: Table) -> list[str]:
+    rows = [
+        [_escaped(cell.text if isinstance(cell, Cell) else cell) for cell in row] for row in (table.head, *table.rows)
+    ]
+    return gfm.table(rows[0], rows[1:], set(range(1, len(table.head))) - set(table.words))
 
 
-def _text(cell: str | Cell) -> str:
-    return escaped(cell.text if isinstance(cell, Cell) else cell)
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    shown = _MARKUP.sub(r"\\\1", clean(text, _SENTENCE).replace("\n", " "))
-    # GitHub turns names after an @ into mentions and bare addresses into links; an invisible joiner between keeps the look.
-    return shown.replace("@", "@\u2060").replace("://", ":\u2060//")
+def _escaped(text: str) -> str:
+    return gfm.escape(text, _SENTENCE)
 
 
 def run_csv(run: Opened, found: Figures) -> dict[str, bytes]:

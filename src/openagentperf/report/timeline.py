@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from msgspec import Struct
 from openagentperf.records.phase import PhaseFacts
 from openagentperf.records.power import MeterFacts
 from openagentperf.report.phaserows import Watched
+from openagentperf.score.cache import counted, reported
 from openagentperf.score.columns import Floats, Ints, Mask, Turns
 from openagentperf.units import NS_PER_S
 
@@ -24,7 +24,7 @@ class PowerLine(Struct, frozen=True, kw_only=True):
     name: str
     """`accelerator, measured`."""
     watts: tuple[float | None, ...]
-    """Mean of each bin; None where a device has no reading on both sides of the bin."""
+    """Mean of each bin; None where one of the devices has no reading on both sides of it, or none for longer than `max_gap_s` inside it."""
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
@@ -99,48 +99,56 @@ def _tokens(edges: Floats, turns: Turns, decoded: Mask) -> Floats:
 
 
 def _cached(edges: Floats, turns: Turns) -> tuple[float | None, ...]:
-    counted = ~turns.failed & (turns.prompt_tokens >= 0)
-    if 2 * int((turns.cached_tokens[counted] >= 0).sum()) < int(counted.sum()) or not counted.any():
+    if not reported(turns):
         return (None,) * (len(edges) - 1)
-    due = turns.due_ns[counted]
-    prompts, _ = np.histogram(due, edges, weights=turns.prompt_tokens[counted])
-    cached, _ = np.histogram(due, edges, weights=np.maximum(turns.cached_tokens[counted], 0))
+    known = counted(turns)
+    due = turns.due_ns[known]
+    prompts, _ = np.histogram(due, edges, weights=turns.prompt_tokens[known])
+    cached, _ = np.histogram(due, edges, weights=np.maximum(turns.cached_tokens[known], 0))
     return tuple(
         float(hit) / float(prompt) if prompt > 0 else None for hit, prompt in zip(cached, prompts, strict=True)
     )
 
 
 def _power(edges: Floats, watched: Sequence[Watched], meters: Sequence[MeterFacts]) -> tuple[PowerLine, ...]:
-    names = {meter.name: f"{meter.boundary}, {meter.basis}" for meter in meters}
-    by_device: dict[tuple[str, str], dict[str, Watched]] = defaultdict(dict)
-    for sensor in watched:
-        if sensor.meter in names:
-            by_device[sensor.meter, sensor.device][sensor.quantity] = sensor
+    sensors = {(sensor.meter, sensor.device, sensor.quantity): sensor for sensor in watched}
     sums: dict[str, Floats] = {}
-    for (meter, _), sensors in by_device.items():
-        # A counter that went back is a restarted driver; the power beside it still shows what happened.
-        counter, power = sensors.get("energy"), sensors.get("power")
-        if counter is not None and len(counter.value) > 1 and bool((np.diff(counter.value) >= 0).all()):
-            watts = _rate(edges, counter.t_ns.astype(np.float64), counter.value)
-        elif power is not None and len(power.value) > 1:
-            t = power.t_ns.astype(np.float64)
-            joules = np.cumsum(np.diff(t) / NS_PER_S * (power.value[1:] + power.value[:-1]) / 2)
-            watts = _rate(edges, t, np.concatenate(([0.0], joules)))
-        else:
-            continue
-        name = names[meter]
-        sums[name] = watts if name not in sums else sums[name] + watts
+    for meter in meters:
+        name = f"{meter.boundary}, {meter.basis}"
+        for device in meter.devices:
+            counter, power = (sensors.get((meter.name, device.device, quantity)) for quantity in ("energy", "power"))
+            watts = _device(edges, counter, power, meter.max_gap_s * NS_PER_S)
+            sums[name] = watts if name not in sums else sums[name] + watts
     return tuple(
         PowerLine(name=name, watts=tuple(w if np.isfinite(w) else None for w in watts.tolist()))
         for name, watts in sorted(sums.items())
     )
 
 
-def _rate(edges: Floats, t: Floats, joules: Floats) -> Floats:
-    """Mean W of each bin; NaN for bins that are not between two readings."""
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a damaged counter may hold 1e300; infinite is then left out like unknown
-        rate = np.diff(np.interp(edges, t, joules)) * NS_PER_S / np.diff(edges)
-    known: Floats = np.where((edges[:-1] >= t[0]) & (edges[1:] <= t[-1]), rate, np.nan)
+def _device(edges: Floats, counter: Watched | None, power: Watched | None, gap_ns: float) -> Floats:
+    """Mean W of each bin; NaN where it is not known."""
+    # A counter that went back is a restarted driver; the power beside it still shows what happened.
+    if counter is not None and len(counter.value) > 1 and bool((np.diff(counter.value) >= 0).all()):
+        return _rate(edges, counter.t_ns.astype(np.float64), counter.value, gap_ns)
+    if power is not None and len(power.value) > 1:
+        t = power.t_ns.astype(np.float64)
+        joules = np.cumsum(np.diff(t) / NS_PER_S * (power.value[1:] + power.value[:-1]) / 2)
+        return _rate(edges, t, np.concatenate(([0.0], joules)), gap_ns)
+    return np.full(len(edges) - 1, np.nan)
+
+
+def _rate(edges: Floats, t: Floats, joules: Floats, gap_ns: float) -> Floats:
+    """Mean W of each bin; NaN for bins that do not lie between readings at most `gap_ns` apart."""
+    steps = np.diff(t)
+    near = np.concatenate(([0.0], np.cumsum(np.where(steps <= gap_ns, steps, 0.0))))
+    lengths = np.diff(edges)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A damaged counter may hold 1e300; infinite is then left out like unknown.
+        rate = np.diff(np.interp(edges, t, joules)) * NS_PER_S / lengths
+    covered = np.diff(np.interp(edges, t, near))
+    known: Floats = np.where(covered > _WHOLE * lengths, rate, np.nan)
     return known
+
+
+_WHOLE = 1 - 1e-6
+"""Times of 1e18 ns are exact to 128 ns as floats: a bin of 0.5 s is covered to 5e-7 of its length."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openagentperf.score.columns import Ints, Mask, Turns
+from openagentperf.score.columns import Floats, Ints, Mask, Turns
 
 MAX_WARM_SHARE = 0.01
 """Of the first turns. How many tokens the shared bytes are is an estimate, so one odd trajectory in a thousand proves nothing."""
@@ -50,25 +50,40 @@ class Sharing:
         begins: Mask = turns.turn == self.first_turn[self.main_line[turns.trajectory] + turns.line]
         return begins
 
+    def shared_tokens(self, turns: Turns) -> Floats:
+        """Of each turn, the part of its line's first request that may be in the cache, by the turn's own tokens a byte."""
+        shared = self.shared_bytes[self.main_line[turns.trajectory] + turns.line]
+        tokens: Floats = shared * (np.maximum(turns.prompt_tokens, 0) / np.maximum(turns.request_bytes, 1))
+        return tokens
+
     def allowed_tokens(self, turns: Turns) -> Ints:
         """The most cached tokens that sharing explains, in the server's tokens, for the first turns of lines."""
-        shared = self.shared_bytes[self.main_line[turns.trajectory] + turns.line]
-        per_byte = np.maximum(turns.prompt_tokens, 0) / np.maximum(turns.request_bytes, 1)
-        allowed: Ints = np.ceil(shared * per_byte * (1 + self.tolerance)).astype(np.int64) + self.slack_tokens
+        allowed: Ints = np.ceil(self.shared_tokens(turns) * (1 + self.tolerance)).astype(np.int64) + self.slack_tokens
         return allowed
 
 
-def cached_fraction(turns: Turns) -> float | None:
-    """Cached prompt tokens / prompt tokens over turns that did not fail; None where the server reports no cached tokens.
+def counted(turns: Turns) -> Mask:
+    """Turns that did not fail and whose prompt the server counted."""
+    mask: Mask = ~turns.failed & (turns.prompt_tokens >= 0)
+    return mask
 
-    Engines that report them leave the field out where it is 0 (vLLM does), so once half of the turns carry it a missing one is 0.
+
+def reported(turns: Turns) -> bool:
+    """Whether the server reports cached tokens.
+
+    Engines that report them leave the field out where it is 0 (vLLM does), so once half of the counted turns carry it a missing one is 0.
     """
-    answered = turns.where(~turns.failed & (turns.prompt_tokens >= 0))
-    reported = int((answered.cached_tokens >= 0).sum())
-    prompt = int(answered.prompt_tokens.sum())
-    if not prompt or 2 * reported < len(answered):
+    cached = turns.cached_tokens[counted(turns)]
+    return len(cached) > 0 and 2 * int((cached >= 0).sum()) >= len(cached)
+
+
+def cached_fraction(turns: Turns) -> float | None:
+    """Cached prompt tokens / prompt tokens over counted turns; None where the server reports no cached tokens."""
+    answered = counted(turns)
+    prompt = int(turns.prompt_tokens[answered].sum())
+    if not prompt or not reported(turns):
         return None
-    return int(np.maximum(answered.cached_tokens, 0).sum()) / prompt
+    return int(np.maximum(turns.cached_tokens[answered], 0).sum()) / prompt
 
 
 def first_turns(turns: Turns, sharing: Sharing) -> Turns:

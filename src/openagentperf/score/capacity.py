@@ -10,6 +10,7 @@ from openagentperf.plan import Plan, Tier
 from openagentperf.records.phase import Judged
 from openagentperf.records.power import IdlePower
 from openagentperf.records.result import Interval, Result, Target, TierResult, Workmix
+from openagentperf.records.run import RunFacts
 from openagentperf.records.simulated import Simulated
 from openagentperf.records.standing import Standing
 from openagentperf.score import normalise, worklength
@@ -26,6 +27,16 @@ class CorpusFacts(Struct, frozen=True, kw_only=True):
     input_tokens_mean: float
     """Over all turns of the set, by the corpus's own counts."""
     output_tokens_mean: float
+
+    @classmethod
+    def of(cls, facts: RunFacts) -> CorpusFacts:
+        """As the run wrote them down."""
+        return cls(
+            digest=facts.corpus_digest,
+            sealed_root=facts.sealed_root,
+            input_tokens_mean=facts.set_input_tokens_mean,
+            output_tokens_mean=facts.set_output_tokens_mean,
+        )
 
 
 def result(
@@ -77,7 +88,7 @@ def result(
             set_input_tokens_mean=corpus.input_tokens_mean,
             set_output_tokens_mean=corpus.output_tokens_mean,
         ),
-        notes=(*notes, *_notes(plan, history, certifying, verified)),
+        notes=(*notes, *_notes(plan, history, certifying, verified), *normalise.power_notes(certifying)),
         exit_code=exit_code(tuple(found.values())),
     )
 
@@ -167,6 +178,15 @@ def _mean_of(phases: Sequence[Judged], figure: Callable[[Judged], float | None])
     weighted = [(value, j.measured_turns - j.failed_turns) for j in phases if (value := figure(j)) is not None]
     weight = sum(turns for _, turns in weighted)
     return sum(value * turns for value, turns in weighted) / weight if weight else None
+
+
+_OF_LABELS = ("preliminary:", "simulated:", "the target is a simulated node", "cache unverified:")
+"""Openings of the notes below that a label says too (records.result.labels)."""
+
+
+def other_notes(result: Result) -> list[str]:
+    """The result's notes that no label says: a face that shows the labels shows these beside them."""
+    return [note for note in result.notes if not note.startswith(_OF_LABELS)]
 
 
 def _notes(plan: Plan, history: Sequence[Judged], certifying: Sequence[Judged], verified: bool) -> list[str]:
