@@ -88,6 +88,19 @@ def test_a_run_with_a_broken_file_stays_in_the_list_and_says_why(tmp_path: Path,
     assert name in line.why
 
 
+def test_one_line_that_is_no_ledger_s_takes_no_other_with_it(tmp_path: Path):
+    folder = Folder(tmp_path / "one")
+    folder.begin(0, 100.0).close()
+    folder.judge(0, "pass")
+    with (folder.path / "ledger.jsonl").open("ab") as file:
+        file.write(b"[1, 2]\n")
+    folder.begin(1, 120.0, agents=8).close()
+    folder.judge(1, "fail", agents=8)
+    (line,) = Library(tmp_path).lines()
+    assert line.why.startswith("ledger.jsonl:3 is not a ledger line")
+    assert (line.phases, line.tiers[0].passing, line.tiers[0].failing) == (2, 4, 8)
+
+
 def test_a_folder_of_runs_that_is_gone_is_empty(tmp_path: Path):
     assert Library(tmp_path / "gone").lines() == []
 
@@ -116,5 +129,5 @@ def test_a_plan_changed_by_hand_does_not_take_the_list_down(tmp_path: Path):
     assert plan.read_text().count('"easy"') == 1
     plan.write_text(plan.read_text().replace('"easy"', '"another"'))
     lines = {line.id: line for line in Library(tmp_path).lines()}
-    assert lines["b-changed"].why == "ledger.jsonl and plan.toml do not fit together"
+    assert lines["b-changed"].why.startswith("plan.toml: asks for the tier 'another', for which phase 0 was not judged")
     assert lines["a-good"].why == ""

@@ -121,9 +121,9 @@ class Folder:
     def break_off(self, index: int, why: str, agents: int = 4) -> None:
         self._append("broken", index, agents, "search", why=why)
 
-    def meters(self) -> rundir.FrameWriter:
-        """Meters are open; the writer is the sampler's."""
-        rundir.write(self.path / rundir.METERS, msgspec.json.encode(Meters(meters=(METER,))))
+    def meters(self, *meters: MeterFacts) -> rundir.FrameWriter:
+        """Meters (METER alone, where none is named) are open; the writer is the sampler's."""
+        rundir.write(self.path / rundir.METERS, msgspec.json.encode(Meters(meters=meters or (METER,))))
         return rundir.FrameWriter(self.path / "power.frames")
 
     def _append(self, event: str, index: int, agents: int, kind: PhaseKind, **more: Any) -> None:

@@ -13,13 +13,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from browsing import SCHEMES, WIDTHS, Page, browser
+from openagentperf.plan import Tier, TierSet
+from openagentperf.records.power import DeviceFacts
 from phases import ns
+from run_folders import write_run
 from small_runs import COMMAND, PATIENCE_S, await_that, going, ledger, write_plan
-from watched import Folder, sample, turn, watt
+from watched import METER, Folder, sample, turn, watt
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 
 @contextmanager
@@ -111,12 +115,12 @@ def after(chromium: Any, url: str, folder: Path, judged: list[dict[str, Any]]) -
         )
         for row, line in zip(rows, judged, strict=True):
             facts = line["judged"]
-            assert row[0] == f"{line['index'] + 1} {line['kind']}"
+            assert row[0] == f"{line['index']} {line['kind']}"
             assert row[1:3] == [str(line["agents"]), f"own {facts['verdicts'][0]['verdict']}"]
             assert float(row[3].removesuffix(" s")) == float(f"{facts['ttft_p95_s']:.3g}")
             assert row[6:8] == [str(facts["measured_turns"]), str(facts["failed_turns"])]
-        page.tab.get_by_role("button", name="show phase 2").click()
-        page.until("document.querySelector('#phase-now h2').textContent.startsWith('Phase 2, search')")
+        page.tab.get_by_role("button", name="show phase 1").click()
+        page.until("document.querySelector('#phase-now h2').textContent.startsWith('Phase 1, search')")
         page.until(
             f"document.querySelector('#phase-now .note').textContent.includes('{judged[1]['judged']['measured_turns']} measured turns')"
         )
@@ -163,6 +167,44 @@ def test_the_page_can_be_used_from_the_keyboard(chromium: Any, tmp_path: Path):
         assert len(labels) == 11
         assert all(label and "undefined" not in label for label in labels)
         assert page.tab.evaluate("[...document.querySelectorAll('table')].every((table) => table.caption?.textContent)")
+        page.close()
+
+
+def test_measured_and_modelled_power_of_one_boundary_stand_side_by_side(chromium: Any, tmp_path: Path):
+    folder = Folder(tmp_path / "runs" / "one")
+    devices = (DeviceFacts(device="gpu0"),)
+    meter = folder.meters(
+        replace(METER, devices=devices), replace(METER, name="model", basis="modelled", devices=devices)
+    )
+    meter.put_all([watt(101.0, 300.0), replace(watt(101.0, 450.0), meter="model")])
+    meter.close()
+    folder.begin(0, 100.0).close()
+    with serving(tmp_path / "runs") as (url, _):
+        page = Page(chromium)
+        page.tab.goto(f"{url}run/one")
+        page.until("document.querySelectorAll('#cards div').length > 1")
+        cards = page.tab.evaluate(
+            "[...document.querySelectorAll('#cards div')].map("
+            "(card) => [card.querySelector('dt').textContent, card.querySelector('dd span').textContent])"
+        )
+        power = dict(card for card in cards if card[0].startswith("power"))
+        assert power == {"power, accelerator, measured": "300 W", "power, accelerator, modelled": "450 W"}
+        page.close()
+
+
+def test_a_phase_that_could_not_be_had_is_said_and_asked_for_again(chromium: Any, tmp_path: Path):
+    """Its tables are away, as a disk may be, and come back."""
+    run = write_run(tmp_path / "runs" / "one", knee=2)
+    tables = max((run / "phases").iterdir())
+    away = tables.rename(tmp_path / "away")
+    with serving(tmp_path / "runs") as (url, _):
+        page = Page(chromium)
+        page.tab.goto(f"{url}run/one")
+        note = "document.querySelector('#phase-now .note').textContent"
+        page.until(f"{note}.includes('cannot be read')")
+        away.rename(tables)
+        page.until(f"{note}.includes('measured turns')")
+        assert page.crashes == []
         page.close()
 
 
@@ -238,17 +280,19 @@ def check(page: Page, width: int) -> None:
 
 def test_hostile_text_in_a_report_and_a_comparison_is_in_a_sandbox(chromium: Any, tmp_path: Path):
     runs = tmp_path / "runs"
-    for name in ("a", "b"):
-        harm(runs / name, 1)
+    words = SCRIPT + TURNED + PAINTED
+    tiers = TierSet(name=words, tier=(Tier(name=words, output_speed=30, ttft_s=1),))
+    for name, knee in (("a", 4.0), ("b", 3.0)):
+        write_run(runs / name, tiers=tiers, model=words, detail=words, knee=knee)
     with serving(runs) as (url, _):
         page = Page(chromium)
         for path in ("run/a/report", "compare?run=a&run=b"):
-            answer = page.tab.goto(url + path)
+            answer = page.tab.goto(url + path, timeout=120_000)  # it is made first
             assert answer is not None
-            assert answer.status in (200, 422), answer.text()[:300]
-            if answer.status == 200:
-                assert "sandbox;" in answer.headers["content-security-policy"]
-                assert page.tab.evaluate("window.origin") == "null"
+            assert answer.status == 200, answer.text()[:300]
+            assert "sandbox;" in answer.headers["content-security-policy"]
+            assert page.tab.evaluate("window.origin") == "null"
+            assert "window.harmed=1" in page.text("body"), "it is there, as text"
             assert page.tab.evaluate("window.harmed") is None
             assert page.crashes == []
         page.close()

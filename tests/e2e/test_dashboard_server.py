@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -15,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from test_dashboard import serving
 
-from openagentperf.dash.guard import host_name, is_loopback
+from openagentperf.dash.guard import host_name
 from openagentperf.dash.library import Library, run_id
 from openagentperf.meters.expositions import samples
-from small_runs import asked
+from small_runs import asked, await_that
 from watched import Folder, sample, turn
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 TOKEN = "a-token-of-23-characters"
 
@@ -228,18 +227,17 @@ def test_many_may_look_at_once_and_too_many_are_told_so(open_url: str):
         for connection, answer in connections:
             answer.close()
             connection.close()
-    freed = threading.Event()
-    for _ in range(100):
+
+    def served() -> bool:
         connection = HTTPConnection("127.0.0.1", urlsplit(open_url).port, timeout=20)
-        connection.request("GET", "/api/runs/one/stream")
-        answer = connection.getresponse()
-        status = answer.status
-        answer.close()
-        connection.close()
-        if status == 200:
-            break
-        freed.wait(0.1)
-    assert status == 200, "a place is free again"
+        try:
+            connection.request("GET", "/api/runs/one/stream")
+            with connection.getresponse() as answer:
+                return answer.status == 200
+        finally:
+            connection.close()
+
+    await_that(served, "a place that is free again")
 
 
 def test_metrics_of_the_runs_that_go_on(open_url: str):
@@ -281,11 +279,3 @@ def test_the_library_lists_real_folders_alone(runs: Path):
 )
 def test_the_name_in_a_host_header(header: str, name: str):
     assert host_name(header) == name
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("127.0.0.1.x", False), ("", False)],
-)
-def test_what_is_loopback(host: str, loopback: bool):
-    assert is_loopback(host) is loopback

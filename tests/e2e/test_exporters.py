@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,14 +15,15 @@ from urllib.request import urlopen
 
 import pytest
 
+from engines.prometheus_server import prometheus_server
 from openagentperf.live.attached import Attached
-from openagentperf.live.exporters import Exporters
+from openagentperf.live.exporters import Exporters, taken
 from openagentperf.live.watch import RunWatch
 from openagentperf.meters.expositions import samples
 from small_runs import asked, await_that, call, going, said, write_plan
 from watched import Folder, sample, turn
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 MODEL = 'a "model"\\ with\nlines'
 
 
@@ -42,42 +40,17 @@ def folder(tmp_path: Path) -> Folder:
 # -- Prometheus --------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def prometheus(target: str, here: Path) -> Iterator[str]:
-    """A real server that scrapes `target` each second; yields its address."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("needs a Prometheus server: apt-get install prometheus")
-    (here / "prometheus.yml").write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-        f"scrape_configs: [{{job_name: a, static_configs: [{{targets: ['{target}']}}]}}]\n"
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        program, f"--config.file={here}/prometheus.yml", f"--storage.tsdb.path={here}/tsdb", f"--web.listen-address=127.0.0.1:{port}",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
 def ask(server: str, query: str) -> list[dict[str, Any]]:
-    try:
-        with urlopen(f"{server}/api/v1/query?query={quote(query)}", timeout=5) as answer:
-            return json.load(answer)["data"]["result"]
-    except OSError:
-        return []  # not up yet
+    with urlopen(f"{server}/api/v1/query?query={quote(query)}", timeout=20) as answer:
+        return json.load(answer)["data"]["result"]
 
 
 def test_a_prometheus_server_gets_the_figures_with_their_labels(folder: Folder, tmp_path: Path):
     watched = RunWatch(folder.path)
-    with Exporters(0, "127.0.0.1", False) as exporters:
+    with Exporters(taken(0, "127.0.0.1", False), False) as exporters:
         exporters.show((watched.poll(),))
         target = exporters.url.removeprefix("http://").removesuffix("/metrics")
-        with prometheus(target, tmp_path) as server:
+        with prometheus_server(target, tmp_path, interval_ms=250) as server:
             found = await_that(lambda: ask(server, "openagentperf_phase_ttft_p95_seconds"), "a scrape")
             assert float(found[0]["value"][1]) == pytest.approx(0.25)
             assert found[0]["metric"]["run"] == "run"
@@ -95,7 +68,7 @@ def test_a_prometheus_server_gets_the_figures_with_their_labels(folder: Folder, 
 
 
 def test_the_page_is_the_only_one_and_a_port_that_is_taken_is_said(folder: Folder, capsys: pytest.CaptureFixture[str]):
-    with Exporters(0, "127.0.0.1", False) as exporters:
+    with Exporters(taken(0, "127.0.0.1", False), False) as exporters:
         with pytest.raises(OSError, match="404"):
             urlopen(exporters.url.removesuffix("metrics"))
         assert urlopen(exporters.url).read() == b"\n", "nothing is known before the first look"

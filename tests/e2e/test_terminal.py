@@ -20,7 +20,7 @@ import pytest
 from small_runs import COMMAND, LIMIT_S, asked, await_that, going, said, write_plan
 from watched import Folder
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -106,17 +106,17 @@ def test_a_run_on_a_terminal_and_watch_beside_it_in_a_log_and_on_a_terminal(tmp_
         assert set(SEQUENCE.findall(text)) == set(ALLOWED.findall(text)), "nothing but what a live block needs"
         assert not CONTROL.search(SEQUENCE.sub("", text).replace("\r", ""))
         assert re.search(
-            r"phase [1-4], (search|certify): measuring +0:\d\d gone, phase 0:0\d left, run ~0:\d\d left", text
+            r"phase [0-3], (search|certify): measuring +0:\d\d gone, phase 0:0\d left, run ~0:\d\d left", text
         )
         assert re.search(r"agents   2/2 active +turns +\d+/\d+ measured +errors 0", text)
         assert re.search(r"TTFT P95 0\.\d+ s +speed P25 \d+ tok/s +in flight \d", text)
         assert re.search(r"own: passes at [-2], no failure yet", text)
         assert re.search(r"\n  own +>=2  at least +-", text), "the summary comes at the end"
-        assert "phase 1" not in text[text.rindex("How many agents at once?") :], "below the last block"
+        assert "phase 0" not in text[text.rindex("How many agents at once?") :], "below the last block"
     told = said(tmp_path)
     assert not CONTROL.search(told)
     assert re.search(
-        r"^phase [1-4] (search|certify): 2 agents, \d+ turns, errors 0, TTFT P95 [\d.]+ s, speed P25 \d+ tok/s; own: ",
+        r"^phase [0-3] (search|certify): 2 agents, \d+ turns, errors 0, TTFT P95 [\d.]+ s, speed P25 \d+ tok/s; own: ",
         told,
         re.MULTILINE,
     )
@@ -129,7 +129,7 @@ def test_a_terminal_that_may_not_be_painted_gets_plain_lines(tmp_path: Path, nam
         assert run.wait(LIMIT_S) == 0
         text = screen.text
     assert not CONTROL.search(text)
-    assert "phase 1 search: 1 agent, " in text
+    assert "phase 0 search: 1 agent, " in text
     fits(text)
 
 
@@ -166,7 +166,7 @@ def test_watch_of_a_killed_run_goes_on_until_it_is_told_to_stop(tmp_path: Path):
     folder.begin(0, 100.0).close()
     (folder.path / "run.json").write_text("\x1b[31m")
     with going(tmp_path, "watch", "one") as process:
-        await_that(lambda: "phase 1 search: 4 agents" in said(tmp_path), "the open phase")
+        await_that(lambda: "phase 0 search: 4 agents" in said(tmp_path), "the open phase")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 130
     lines = said(tmp_path).splitlines()

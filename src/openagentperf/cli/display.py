@@ -90,7 +90,7 @@ class PlainDisplay:
         last, self._last = self._last, progress
         if progress.warning:
             self._say(f"warning: {progress.warning}")
-        if progress.stage in ("preparing", "preflight", "done"):
+        if not progress.kind:  # of no phase
             if progress.message and (last is None or progress.message != last.message):
                 self._say(progress.message)
         elif progress.stage == "judge":
@@ -124,7 +124,7 @@ def frame(p: Progress, width: int = WIDTH) -> list[str]:
         times.append(f"run ~{_span(p.run_left_s)} left")
     active, measured = f"{p.active_agents}/{p.agents} active", f"{p.measured_turns}/{p.wanted_turns} measured"
     lines = [
-        _columns(f"phase {p.phase + 1}, {p.kind}: {_STAGES.get(p.stage, p.stage)}", ", ".join(times), width),
+        _columns(f"phase {p.phase}, {p.kind}: {_STAGES.get(p.stage, p.stage)}", ", ".join(times), width),
         f"  agents   {active:<22}turns     {measured:<20}errors {p.failed_turns}",
         f"  TTFT P95 {_figure(p.ttft_p95_s, 's'):<22}speed P25 {_figure(p.speed_p25, 'tok/s'):<20}in flight {_or_dash(p.in_flight)}",
     ]
@@ -140,7 +140,7 @@ def phase_line(p: Progress) -> str:
     """One phase in one line."""
     load = "1 agent" if p.agents == 1 else f"{p.agents} agents"
     return (
-        f"phase {p.phase + 1} {p.kind}: {load}, {p.measured_turns} turns, errors {p.failed_turns}, "
+        f"phase {p.phase} {p.kind}: {load}, {p.measured_turns} turns, errors {p.failed_turns}, "
         f"TTFT P95 {_figure(p.ttft_p95_s, 's')}, speed P25 {_figure(p.speed_p25, 'tok/s')}"
     )
 

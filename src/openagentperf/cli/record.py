@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +15,7 @@ from openagentperf.corpus.formats import capture
 from openagentperf.corpusjobs.imports import ImportReport, import_paths
 from openagentperf.corpusjobs.store import SET_NAME
 from openagentperf.errors import CorpusError, UsageError
+from openagentperf.listening import is_loopback
 from openagentperf.recorder import job
 from openagentperf.recorder.job import Recorded, Wish
 from openagentperf.recorder.writer import CAPTURE_NAME
@@ -79,7 +79,7 @@ def record(
         note(
             "warning: nothing is scrubbed: keys, tokens, names and addresses that the agent sends will stand in the recording"
         )
-    if not _is_loopback(host):
+    if not is_loopback(host):
         note(
             f"warning: {host} can be reached from other machines, without TLS: whoever sees the traffic sees the agents' keys"
         )
@@ -131,13 +131,6 @@ def _address(listen: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise UsageError("--listen", f"is {listen!r}", "HOST:PORT was needed", f"write it like {DEFAULT_LISTEN}")
     return host.strip("[]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _say_recorded(recorded: Recorded) -> None:

@@ -18,11 +18,11 @@ from openagentperf.cli.run import Interrupted, stops
 from openagentperf.cli.summary import summary
 from openagentperf.errors import UsageError
 from openagentperf.live import story
-from openagentperf.live.exporters import Exporters
+from openagentperf.live.exporters import Exporters, taken
 from openagentperf.live.records import Snapshot
 from openagentperf.live.watch import RunWatch
 from openagentperf.records.result import Result
-from openagentperf.rundir import read_record
+from openagentperf.rundir import is_run, read_record
 
 _PERIOD_S = 0.5
 
@@ -36,13 +36,13 @@ def watch(
     otlp: Otlp = False,
 ) -> int:
     """Show a run that goes on in another process, until it has finished; reads its folder and nothing else."""
-    if not run.is_dir() or not any((run / name).exists() for name in ("plan.toml", "ledger.jsonl", "run.json")):
+    if not is_run(run):
         raise UsageError(
             str(run), "is no run folder", "a folder with plan.toml was needed", "name one that `openagentperf run` made"
         )
     with ExitStack() as stack:
         stopped = stack.enter_context(stops())
-        exporters = stack.enter_context(Exporters(metrics_port, metrics_host, otlp))
+        exporters = stack.enter_context(Exporters(taken(metrics_port, metrics_host, otlp), otlp))
         try:
             if exporters.url:
                 note(f"metrics on {exporters.url}")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -19,6 +20,7 @@ from openagentperf.dash.hub import Busy, Hub, shown
 from openagentperf.dash.library import Library, Run
 from openagentperf.errors import OpenAgentPerfError
 from openagentperf.live import metrics
+from openagentperf.report.page import clean
 
 STATIC = {
     "app.js": "text/javascript",
@@ -48,19 +50,22 @@ class Dashboard:
         self._static = {name: _file(name) for name in STATIC}
 
     def app(self, bound: str, port: int, hosts: frozenset[str], token: str) -> ASGIApp:
-        routes = [
-            Route("/", self._page),
-            Route("/run/{run}", self._page),
-            Route("/run/{run}/report", _said(self._report)),
-            Route("/compare", _said(self._compare)),
-            Route("/static/{name}", self._static_file),
-            Route("/api/runs", self._runs),
-            Route("/api/runs/{run}", _said(self._snapshot)),
-            Route("/api/runs/{run}/stream", _said(self._stream)),
-            Route("/api/runs/{run}/phases/{index:int}", _said(self._phase)),
-            Route("/metrics", self._metrics),
-        ]
-        return Guard(GZipMiddleware(Starlette(routes=routes), minimum_size=4096), bound, hosts, token, port)
+        whole = {
+            "/": self._page,
+            "/run/{run}": self._page,
+            "/run/{run}/report": _said(self._report),
+            "/compare": _said(self._compare),
+            "/static/{name}": self._static_file,
+            "/api/runs": self._runs,
+            "/api/runs/{run}": _said(self._snapshot),
+            "/api/runs/{run}/phases/{index:int}": _said(self._phase),
+            "/metrics": self._metrics,
+        }
+        zipped = [Middleware(GZipMiddleware, minimum_size=4096)]
+        routes = [Route(path, answer, middleware=zipped) for path, answer in whole.items()]
+        # Apart: a compressor keeps events back until it has enough of them, and of starlette 0.45 it takes this stream too.
+        routes.append(Route("/api/runs/{run}/stream", _said(self._stream)))
+        return Guard(Starlette(routes=routes), bound, hosts, token, port)
 
     async def _page(self, _request: Request) -> Response:
         return Response(self._shell, media_type="text/html")
@@ -117,7 +122,7 @@ def _said(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request
         except Busy:
             return PlainTextResponse("More is being watched than this dashboard serves at once: close a page.\n", 503)
         except OpenAgentPerfError as error:
-            return PlainTextResponse(shown(error.sentence())[1:-1].decode() + "\n", 422)
+            return PlainTextResponse(clean(error.sentence()) + "\n", 422)
 
     return safely
 

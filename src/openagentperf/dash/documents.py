@@ -1,25 +1,19 @@
 """Reports and comparisons as pages, made when they are asked for and kept until their run has moved on.
 
-    python -m openagentperf.dash.documents report RUN
-    python -m openagentperf.dash.documents compare A B...
-
-Made in a process of their own, which writes the page to standard output: a million turns take a gigabyte, and a library that draws may
-end its process on text that it does not expect; neither is the dashboard's end.
+Made in a process of their own (`dash.drawing`): a million turns take a gigabyte, and a library that draws may end its process on text
+that it does not expect; neither is the dashboard's end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from openagentperf.errors import InfrastructureError, OpenAgentPerfError, UsageError
-from openagentperf.report.compare import compare
-from openagentperf.report.comparepage import comparison_html
-from openagentperf.report.make import report
+from openagentperf.errors import InfrastructureError, UsageError
 
 LIMIT_S = 300.0
 _KEPT = 16
@@ -28,9 +22,10 @@ Key: TypeAlias = tuple[object, ...]
 
 
 class Documents:
-    """One page is made at a time."""
+    """One page is made at a time; those that are kept wait for none."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[str, Sequence[Path]], Awaitable[bytes]] | None = None) -> None:
+        self._make = make or _make
         self._pages: dict[Key, bytes] = {}
         self._lock = asyncio.Lock()
 
@@ -44,17 +39,18 @@ class Documents:
 
     async def _made(self, what: str, runs: Sequence[Path]) -> bytes:
         key = (what, *(_stamps(run) for run in runs))
-        async with self._lock:
-            if key not in self._pages:
-                page = await _make(what, runs)
-                while len(self._pages) >= _KEPT:
-                    del self._pages[next(iter(self._pages))]
-                self._pages[key] = page
-            return self._pages[key]
+        if key not in self._pages:
+            async with self._lock:
+                if key not in self._pages:  # another who waited may have had it made
+                    page = await self._make(what, runs)
+                    while len(self._pages) >= _KEPT:
+                        del self._pages[next(iter(self._pages))]
+                    self._pages[key] = page
+        return self._pages[key]
 
 
 async def _make(what: str, runs: Sequence[Path]) -> bytes:
-    command = [sys.executable, "-m", "openagentperf.dash.documents", what, *(str(run.absolute()) for run in runs)]
+    command = [sys.executable, "-m", "openagentperf.dash.drawing", what, *(str(run.absolute()) for run in runs)]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
@@ -87,18 +83,3 @@ def _stamps(run: Path) -> Key:
         except OSError:
             stamps.append(None)
     return tuple(stamps)
-
-
-def main(what: str, names: Sequence[str]) -> int:
-    runs = [Path(name) for name in names]
-    try:
-        page = report(runs[0])["report.html"] if what == "report" else comparison_html(compare(runs))
-    except OpenAgentPerfError as error:
-        sys.stderr.buffer.write(error.sentence().encode("utf-8", "replace"))
-        return UsageError.exit_code
-    sys.stdout.buffer.write(page)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""Runs that somebody looks at: each is polled once a second however many look, and not at all when nobody does."""
+"""Runs that somebody looks at: each is polled once a second however many look, and not at all once nobody has for minutes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from openagentperf.report.page import clean
 PERIOD_S = 1.0
 BEAT_S = 5.0
 """A page that hears nothing for three times as long takes the line for dead."""
-IDLE_S = 60.0
+IDLE_S = 300.0
+"""From the last look to the end of a watch: longer than any scraper's interval (Prometheus drops a series after as long), which would
+else be told of a run that is read anew each time, and of its first rows only."""
 MOST_STREAMS = 100
 MOST_RUNS = 32
 """Watched at once: each holds up to 24 MB of a phase's values."""
@@ -88,8 +90,8 @@ class Channel:
 
 
 class Hub:
-    def __init__(self, library: Library) -> None:
-        self.library = library
+    def __init__(self, library: Library, most_runs: int = MOST_RUNS) -> None:
+        self.library, self._most_runs = library, most_runs
         self._channels: dict[str, Channel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams = 0
@@ -103,8 +105,8 @@ class Hub:
         """Of a run, polled at least once."""
         found = self._channels.get(run.id)
         if found is None:
-            if len(self._channels) >= MOST_RUNS:
-                raise Busy
+            if len(self._channels) >= self._most_runs:
+                self._make_room()
             found = self._channels[run.id] = Channel(run)
             task = asyncio.create_task(self._go_on(found))
             self._tasks.add(task)
@@ -114,15 +116,26 @@ class Hub:
             await found.poll()
         return found
 
+    def _make_room(self) -> None:
+        """End the watch of the run that was not looked at for the longest time; Busy where each has somebody before it."""
+        oldest = min(self._channels.values(), key=lambda channel: channel.used_s)
+        if time.monotonic() - oldest.used_s < 2 * BEAT_S:  # an open page looks again within one
+            raise Busy
+        self._end(oldest)
+
+    def _end(self, channel: Channel) -> None:
+        channel.ended = True
+        channel.changed.set()
+        if self._channels.get(channel.run.id) is channel:
+            del self._channels[channel.run.id]
+
     async def _go_on(self, channel: Channel) -> None:
         try:
-            while not self._closing.is_set() and time.monotonic() - channel.used_s < IDLE_S:
+            while not (self._closing.is_set() or channel.ended) and time.monotonic() - channel.used_s < IDLE_S:
                 await channel.poll()
                 await asyncio.sleep(PERIOD_S)
         finally:
-            channel.ended = True
-            channel.changed.set()
-            self._channels.pop(channel.run.id, None)
+            self._end(channel)
 
     async def stream(self, run: Run) -> AsyncIterator[bytes]:
         """Server-sent events: `about` and `now`, whole each time they change, so that whoever comes back has missed nothing."""
@@ -161,11 +174,8 @@ class Hub:
     async def live(self) -> list[Snapshot]:
         """Every run that is not over, as it stands; what cannot be watched beside the others is left out."""
         found = []
-        for line in await asyncio.to_thread(self.library.lines):
+        for run, line in await asyncio.to_thread(self.library.listed):
             if line.state not in ("running", "silent", "preparing") or line.silent_s > _LONG_SILENT_S:
-                continue
-            run = await asyncio.to_thread(self.library.find, line.id)
-            if run is None:
                 continue
             try:
                 channel = await self.channel(run)

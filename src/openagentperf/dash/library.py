@@ -6,23 +6,22 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from msgspec import Struct
+import msgspec
 
 from openagentperf import planfile, rundir
 from openagentperf.errors import OpenAgentPerfError
 from openagentperf.live import story
-from openagentperf.live.records import Capacity, State, TierNow
+from openagentperf.live.records import Asked, Capacity, State, TierNow
 from openagentperf.live.watch import QUIET_S
 from openagentperf.records.result import Result
 from openagentperf.records.run import RunFacts
 from openagentperf.search.step import standings
 from openagentperf.verify import read_run_facts
 
-_MARKS = ("plan.toml", "run.json", "ledger.jsonl", "result.json")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _WRITTEN = ("ledger.jsonl", "result.json", "plan.toml", "run.json")
 Made = TypeVar("Made")
@@ -34,19 +33,13 @@ class Run(NamedTuple):
     folder: Path
 
 
-class Line(Struct, frozen=True, kw_only=True):
+class Line(Asked, frozen=True, kw_only=True):
     """A run in the list."""
 
     id: str
     name: str
     state: State
     silent_s: float
-    target: str = ""
-    model: str = ""
-    tier_set: str = ""
-    rigor: str = ""
-    preliminary: bool = True
-    track: str = ""
     phases: int = 0
     """Judged so far."""
     tiers: tuple[TierNow, ...] = ()
@@ -62,19 +55,12 @@ def run_id(name: str) -> str:
     return "~" + hashlib.blake2b(os.fsencode(name), digest_size=9).hexdigest()
 
 
-def is_run(folder: Path) -> bool:
-    try:
-        return any((folder / name).is_file() for name in _MARKS)
-    except OSError:  # a folder that this user may not enter
-        return False
-
-
 class Library:
     """The runs under `root`, or `root` itself where it is one. Only real folders: a link could lead anywhere."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._single = is_run(root)
+        self._single = rundir.is_run(root)
         self._known: dict[str, tuple[tuple[tuple[int, int], ...], Line]] = {}
 
     def runs(self) -> list[Run]:
@@ -86,17 +72,22 @@ class Library:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError:
             return []
-        return [Run(run_id(name), self.root / name) for name in sorted(names, reverse=True) if is_run(self.root / name)]
+        folders = [self.root / name for name in sorted(names, reverse=True)]
+        return [Run(run_id(folder.name), folder) for folder in folders if rundir.is_run(folder)]
 
     def find(self, wanted: str) -> Run | None:
         """By id. What is asked for is only ever compared, and never becomes a part of a path."""
         return next((run for run in self.runs() if run.id == wanted), None)
 
     def lines(self) -> list[Line]:
+        return [line for _, line in self.listed()]
+
+    def listed(self) -> list[tuple[Run, Line]]:
+        """Every run with its line."""
         runs = self.runs()
         for gone in self._known.keys() - {run.id for run in runs}:
             del self._known[gone]
-        return [self._line(run) for run in runs]
+        return [(run, self._line(run)) for run in runs]
 
     def _line(self, run: Run) -> Line:
         stamps = tuple(_stamp(run.folder / name) for name in _WRITTEN)
@@ -106,11 +97,8 @@ class Library:
         line = known[1]
         if line.state in ("finished", "broken"):
             return line
-        silent_s = max(0.0, time.time() - _newest_s(run.folder))
-        state: State = "silent" if silent_s > QUIET_S else line.state
-        return Line(
-            **{name: getattr(line, name) for name in line.__struct_fields__} | {"state": state, "silent_s": silent_s}
-        )
+        silent_s = max(0.0, time.time() - rundir.newest_s(run.folder))
+        return msgspec.structs.replace(line, state="silent" if silent_s > QUIET_S else line.state, silent_s=silent_s)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -121,27 +109,6 @@ def _stamp(path: Path) -> tuple[int, int]:
     return told.st_mtime_ns, told.st_size
 
 
-def _newest_s(folder: Path) -> float:
-    times = [0.0]
-    for path in _growing(folder):
-        try:
-            times.append(path.stat().st_mtime)
-        except OSError:
-            continue
-    return max(times)
-
-
-def _growing(folder: Path) -> Iterator[Path]:
-    """What a run at work writes to."""
-    yield from (folder / name for name in (*_WRITTEN, "power.frames", "idle.json"))
-    try:
-        latest = max((folder / "phases").iterdir(), default=None)
-    except OSError:
-        return
-    if latest is not None:
-        yield from rundir.frame_files(latest)
-
-
 def _read(run: Run) -> Line:
     whys: list[str] = []
 
@@ -150,14 +117,19 @@ def _read(run: Run) -> Line:
             return read()
         except (OpenAgentPerfError, OSError, ValueError, RecursionError) as error:
             whys.append(str(error))
-        except StopIteration:  # a plan that was changed by hand: other tiers than were judged
-            whys.append("ledger.jsonl and plan.toml do not fit together")
         return None
 
     folder = run.folder
     plan = tried(lambda: planfile.read(folder / "plan.toml"))
     facts: RunFacts | None = tried(lambda: read_run_facts(folder)) if (folder / "run.json").exists() else None
-    lines = tried(lambda: rundir.read_ledger(folder)) or []
+    ledger = folder / "ledger.jsonl"
+    data = tried(ledger.read_bytes) if ledger.exists() else None
+    lines = []
+    for number, found in enumerate(rundir.ledger_lines(data or b""), 1):
+        if isinstance(found, str):
+            whys.append(f"{ledger.name}:{number} {found}")
+        else:
+            lines.append(found)
     result = None
     if (folder / "result.json").exists():
         result = tried(lambda: rundir.read_record(folder / "result.json", Result, "a finished run has one", ""))
@@ -169,16 +141,11 @@ def _read(run: Run) -> Line:
     elif lines and lines[-1].event == "broken":
         state = "broken"
     return Line(
+        **msgspec.structs.asdict(story.asked(plan, facts)),
         id=run.id,
         name=folder.resolve().name if folder.name in ("", "..") else folder.name,
         state=state,
         silent_s=0.0,
-        target=facts.target if facts else "",
-        model=facts.server.model if facts else "",
-        tier_set=story.tier_set(plan) if plan else "",
-        rigor=plan.rigor.preset if plan else "",
-        preliminary=plan.rigor.preliminary if plan else True,
-        track=plan.workload.track if plan else "",
         phases=len(history),
         tiers=story.tiers(plan, known or ()) if plan and not result else (),
         result=story.capacities(result) if result else (),

@@ -14,9 +14,10 @@ import uvicorn
 from msgspec import Struct
 
 from openagentperf.dash.app import Dashboard
-from openagentperf.dash.guard import SHORTEST_TOKEN, is_loopback
+from openagentperf.dash.guard import SHORTEST_TOKEN
 from openagentperf.dash.library import Library
 from openagentperf.errors import UsageError
+from openagentperf.listening import is_loopback, listener, url
 
 _NICE = 5
 """Where a run goes on on this host, its load loop comes first."""
@@ -58,7 +59,7 @@ def serve(wish: Wish, tell: Callable[[str], None]) -> None:
             "leave it out: one is made where it is needed",
         )  # fmt: skip
     token = wish.token or ("" if is_loopback(wish.host) else secrets.token_urlsafe(24))
-    with _listener(wish.host, wish.port) as bound:
+    with listener("--port", wish.host, wish.port) as bound:
         port = bound.getsockname()[1]
         dashboard = Dashboard(Library(wish.runs))
         app = dashboard.app(wish.host, port, frozenset(name.lower() for name in wish.hosts), token)
@@ -73,21 +74,7 @@ def serve(wish: Wish, tell: Callable[[str], None]) -> None:
             _Server(config, dashboard.hub.close).run([bound])
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UsageError(
-            f"--port {port}",
-            f"cannot be listened on at {host} ({error.strerror or error})",
-            "a free port and an address of this host were needed",
-            "choose another; 0 takes a free one",
-        ) from error
-
-
 def _address(host: str, port: int, token: str) -> str:
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+    return f"{url(host, port)}/" + (f"?token={token}" if token else "")

@@ -17,7 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from openagentperf.live.exporters import Exporters, check_otlp, listener
+from openagentperf import children
+from openagentperf.listening import url
+from openagentperf.live.exporters import Exporters, taken
 from openagentperf.live.watch import RunWatch
 from openagentperf.rundir import storage_errors
 
@@ -33,15 +35,10 @@ class Attached:
     has a folder waits for it. Use as a context manager; does nothing where nothing is wished."""
 
     def __init__(self, port: int | None, host: str, otlp: bool) -> None:
-        if otlp:
-            check_otlp()
         self._otlp = otlp
-        self._bound = listener(host, port) if port is not None else None
+        self._bound = taken(port, host, otlp)
         self._child: subprocess.Popen[bytes] | None = None
-        self.url = ""
-        if self._bound is not None:
-            name, number = self._bound.getsockname()[:2]
-            self.url = f"http://{f'[{name}]' if ':' in name else name}:{number}/metrics"
+        self.url = "" if self._bound is None else f"{url(*self._bound.getsockname()[:2])}/metrics"
 
     def follow(self, folder: Path) -> None:
         """Start exporting the run of this folder; only the first call counts."""
@@ -72,16 +69,8 @@ class Attached:
     ) -> None:
         if self._bound is not None:
             self._bound.close()
-        if self._child is None:
-            return
-        assert self._child.stdin is not None
-        with suppress(OSError):
-            self._child.stdin.close()
-        try:
-            self._child.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        if self._child is not None:
+            children.end(self._child, _STOP_S)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -95,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     over = threading.Event()
     threading.Thread(target=_await_end, args=(over,), daemon=True).start()
     bound = None if given.fd is None else socket.socket(fileno=given.fd)
-    with Exporters(None, "", given.otlp, bound=bound) as exporters:
+    with Exporters(bound, given.otlp) as exporters:
         watched = RunWatch(given.run)
         ended = False
         while not ended:

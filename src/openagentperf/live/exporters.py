@@ -6,6 +6,7 @@ Whoever polls a run hands each snapshot to `show`; a scrape answers from the lat
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -16,52 +17,48 @@ from typing import Any
 
 from openagentperf import __version__
 from openagentperf.errors import UsageError
+from openagentperf.listening import listener, url
 from openagentperf.live import metrics
 from openagentperf.live.records import Snapshot
 
 _FLUSH_MS = 3_000
+_SDK, _EXPORTER = "opentelemetry.sdk.metrics.export", "opentelemetry.exporter.otlp.proto.http.metric_exporter"
 
 
-def listener(host: str, port: int) -> socket.socket:
-    """A listening socket; UsageError where the port cannot be had."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UsageError(
-            f"--metrics-port {port}",
-            f"cannot be listened on at {host} ({error.strerror or error})",
-            "a free port of this host was needed",
-            "choose another; 0 takes a free one",
-        ) from error
+def taken(port: int | None, host: str, otlp: bool) -> socket.socket | None:
+    """What was wished, before anything is begun: the socket of the Prometheus page, None where no port is wished.
+
+    UsageError where the port, or the `otel` extra for `otlp`, cannot be had.
+    """
+    if otlp:
+        _check_otlp()
+    return None if port is None else listener("--metrics-port", host, port)
 
 
-def check_otlp() -> None:
-    """UsageError where the `otel` extra is missing."""
-    try:
-        importlib.import_module("opentelemetry.sdk.metrics.export")
-        importlib.import_module("opentelemetry.exporter.otlp.proto.http.metric_exporter")
-    except ImportError as error:
-        raise UsageError(
-            "--otlp",
-            f"needs packages that cannot be imported ({error})",
-            "the OpenTelemetry SDK",
-            "pip install 'openagentperf[otel]'",
-        ) from error
+def _check_otlp() -> None:
+    """Looked for and not imported: only the process that pushes needs the packages."""
+    for name in ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+        try:
+            found = importlib.util.find_spec(name) is not None
+        except ImportError:  # of a package around it
+            found = False
+        if not found:
+            raise UsageError(
+                "--otlp", f"needs {name}, which is not installed", "the OpenTelemetry SDK",
+                "pip install 'openagentperf[otel]'",
+            )  # fmt: skip
 
 
 class Exporters:
-    """Nothing where neither a port nor `otlp` is wished. Use as a context manager."""
+    """A Prometheus page on `bound`, where there is one, and pushes where `otlp` is wished (see `taken`). Use as a context manager."""
 
-    def __init__(self, port: int | None, host: str, otlp: bool, *, bound: socket.socket | None = None) -> None:
+    def __init__(self, bound: socket.socket | None, otlp: bool) -> None:
         self._seen: tuple[Snapshot, ...] = ()
         self._page = self._provider = None
         self.url = ""
         """Of the Prometheus page; "" where there is none."""
-        if otlp:
-            check_otlp()
-        if port is not None or bound is not None:
-            self._page = _Page(bound or listener(host, port or 0), lambda: metrics.page(self._seen))
+        if bound is not None:
+            self._page = _Page(bound, lambda: metrics.page(self._seen))
             self.url = self._page.url
         if otlp:
             self._provider = _provider(lambda: metrics.samples(self._seen))
@@ -118,7 +115,7 @@ class _Page:
         self._server = _Server((host, port), handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = bound
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+        self.url = f"{url(host, port)}/metrics"
         self._thread = threading.Thread(target=partial(self._server.serve_forever, 0.1), name="metrics", daemon=True)
         self._thread.start()
 
@@ -131,8 +128,8 @@ class _Page:
 def _provider(find: Callable[[], dict[str, list[metrics.Sample]]]) -> Any:
     """A MeterProvider that pushes by the standard OTEL_* variables (endpoint, headers, interval)."""
     sdk = importlib.import_module("opentelemetry.sdk.metrics")
-    export = importlib.import_module("opentelemetry.sdk.metrics.export")
-    otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.metric_exporter")
+    export = importlib.import_module(_SDK)
+    otlp = importlib.import_module(_EXPORTER)
     resources = importlib.import_module("opentelemetry.sdk.resources")
     api = importlib.import_module("opentelemetry.metrics")
     resource = resources.Resource.create({"service.name": "openagentperf", "service.version": __version__})

@@ -28,7 +28,7 @@ FAMILIES = (
     Family("run_state", "1", "1 for the state that the run is in, 0 for the others"),
     Family("run_elapsed_seconds", "s", "Since the run was begun"),
     Family("run_left_seconds", "s", "Estimate over the phases that the search still needs at most"),
-    Family("phase_info", "1", "1, with ordinal, kind and stage of the open phase in its labels"),
+    Family("phase_info", "1", "1, with number, kind and stage of the open phase in its labels"),
     Family("phase_agents", "{agent}", "Agents that the open phase was ordered to run"),
     Family("phase_agents_active", "{agent}", "Agents in their loop, with a turn in flight or a tool running"),
     Family("phase_agents_waiting", "{agent}", "Agents between two requests"),
@@ -78,10 +78,11 @@ def _of(seen: Snapshot) -> Iterator[tuple[str, dict[str, str], float | None]]:
         yield "run_state", {"state": state}, now.state == state
     yield "run_elapsed_seconds", {}, now.elapsed_s
     yield "run_left_seconds", {}, now.run_left_s
-    if now.phase is not None and now.state in _LIVE:
-        yield from _of_phase(now.phase, now)
-    for power in now.power:
-        yield "power_watts", {"boundary": power.boundary, "basis": power.basis}, power.watts
+    if not now.behind:  # else they are of the part that has been read in
+        if now.phase is not None and now.state in _LIVE:
+            yield from _of_phase(now.phase, now)
+        for power in now.power:
+            yield "power_watts", {"boundary": power.boundary, "basis": power.basis}, power.watts
     for tier in about.tiers:
         yield "tier_passing_agents", {"tier": tier.tier}, tier.passing
         yield "tier_failing_agents", {"tier": tier.tier}, tier.failing

@@ -16,8 +16,8 @@ from openagentperf.live.series import Series
 from openagentperf.live.tail import FrameTail
 from openagentperf.live.watts import Watts
 from openagentperf.plan import Plan
-from openagentperf.records.phase import PhaseFacts, PhaseKind
-from openagentperf.records.power import MeterFacts, Reading
+from openagentperf.records.phase import PhaseKind
+from openagentperf.records.power import MeterFacts
 from openagentperf.records.progress import Stage
 from openagentperf.records.turns import ClientSample, RawTurn
 from openagentperf.score.columns import COLUMNS, Turns
@@ -45,9 +45,9 @@ class OpenPhase:
         """The ledger has closed it, or another one has begun."""
         self._tails: dict[Path, FrameTail] = {}
         self._last_error = ""
+        self._kept: PhaseView | None = None
+        """Once it is closed nothing more comes."""
         self.behind = False
-        self.newest_s = 0.0
-        """Wall-clock time at which one of its files was last written."""
 
     def poll(self, until_s: float) -> None:
         """Take in what has come, until `time.monotonic()` passes `until_s`."""
@@ -56,10 +56,6 @@ class OpenPhase:
                 self._tails[path] = FrameTail(path)
         for tail in self._tails.values():
             self._take(tail.read(until_s))
-            try:
-                self.newest_s = max(self.newest_s, tail.path.stat().st_mtime)
-            except OSError:
-                continue
         self.behind = any(tail.behind for tail in self._tails.values())
 
     def _take(self, frames: Iterator[rundir.Frame]) -> None:
@@ -92,6 +88,14 @@ class OpenPhase:
         return "drain" if over and self.series.measured >= self._wanted else "measure"
 
     def view(self, latest_ns: Ns) -> PhaseView:
+        if not self.closed:
+            self._kept = None
+            return self._view(latest_ns)
+        if self._kept is None:
+            self._kept = self._view(latest_ns)
+        return self._kept
+
+    def _view(self, latest_ns: Ns) -> PhaseView:
         now_ns = max(latest_ns, self.series.latest_ns)
         left_s = max(0.0, (self.series.opens_ns - now_ns) / NS_PER_S + self._shortest_s)
         opens_s = (self.series.opens_ns - self.start_ns) / NS_PER_S
@@ -119,17 +123,13 @@ def closed_phase(run: Path, index: int, agents: int, meters: tuple[MeterFacts, .
     series.add_samples(read_samples(folder))
     if meters and (folder / rundir.POWER).exists():
         readings = read_readings(folder / rundir.POWER)
-        # Those of the seconds around the phase are for the edges of its window.
-        Watts(meters).take((row for row in readings if _inside(row, facts)), series)
+        # Those of the seconds after the phase are for the edge of its window.
+        Watts(meters).take((row for row in readings if row.t_ns <= facts.ended_ns), series)
     order = facts.order
     opens_s = (facts.window_start_ns - order.start_ns) / NS_PER_S
     length_s = (facts.window_end_ns - facts.window_start_ns) / NS_PER_S
     view = _view(series, index, agents, order.kind, opens_s, length_s, wanted)
     return msgspec.structs.replace(view, in_flight=None, waiting=None, active_agents=None)
-
-
-def _inside(row: Reading, facts: PhaseFacts) -> bool:
-    return facts.order.start_ns <= row.t_ns <= facts.ended_ns
 
 
 def _turns(path: Path) -> Turns:
@@ -159,7 +159,6 @@ def _view(
         left_s=None,
         measured_turns=series.measured,
         wanted_turns=wanted,
-        completed_trajectories=series.completed,
         failed_turns=series.failed,
         active_agents=active,
         in_flight=in_flight,

@@ -68,7 +68,6 @@ class PhaseView(Struct, frozen=True, kw_only=True):
     """To that earliest end; None of a closed phase."""
     measured_turns: int
     wanted_turns: int
-    completed_trajectories: int
     failed_turns: int
     active_agents: int | None
     in_flight: int | None
@@ -134,13 +133,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
     verdicts: tuple[TierReading, ...] = ()
     measured_turns: int | None = None
     failed_turns: int | None = None
-    ttft_p50_s: float | None = None
     ttft_p95_s: float | None = None
     speed_p25: float | None = None
-    e2e_speed_p25: float | None = None
     output_tokens_per_s: float | None = None
     cached_share: float | None = None
-    in_flight_mean: float | None = None
     power: tuple[Power, ...] = ()
 
 
@@ -162,19 +158,22 @@ class Capacity(Struct, frozen=True, kw_only=True):
     why: str
 
 
-class About(Struct, frozen=True, kw_only=True):
-    """What changes only when a phase begins or ends."""
+class Asked(Struct, frozen=True, kw_only=True):
+    """What a run was asked and of what, as its plan and its facts say; "" where they do not (yet)."""
 
-    name: str
-    """Of the folder."""
     target: str
     model: str
     tier_set: str
     rigor: str
     preliminary: bool
     track: str
-    seed: int | None
-    started_unix_s: float | None
+
+
+class About(Asked, frozen=True, kw_only=True):
+    """What changes only when a phase begins or ends."""
+
+    name: str
+    """Of the folder."""
     tiers: tuple[TierNow, ...]
     attempts: tuple[Attempt, ...]
     result: tuple[Capacity, ...]
@@ -190,7 +189,7 @@ class Now(Struct, frozen=True, kw_only=True):
     silent_s: float
     """Since something was last written."""
     elapsed_s: float | None
-    """Since the run was begun, pauses included; of a finished one its whole length."""
+    """Since the run was begun, pauses included; of one that is over, to the last line of its ledger."""
     run_left_s: float | None
     """Estimate over the phases that the search still needs at most; None where it has ended or cannot be told."""
     stage: Stage
@@ -199,7 +198,7 @@ class Now(Struct, frozen=True, kw_only=True):
     """The open phase; between two phases the one that has just ended. None where none has been seen open."""
     power: tuple[Power, ...]
     behind: bool
-    """Rows are still being read in; figures will catch up."""
+    """Rows are still being read in: figures of the open phase and power are of a part of them, and will catch up."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):

@@ -28,10 +28,11 @@ _SAME = 1.01
 
 
 class Values:
-    """The latest `KEPT` of the values that were put in."""
+    """The latest `kept` of the values that were put in."""
 
-    def __init__(self) -> None:
-        self._array = np.empty(1024)
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._array = np.empty(min(1024, kept))
         self._next = 0
         self.count = 0
         """Put in so far."""
@@ -39,20 +40,20 @@ class Values:
         self._curve_of = 0
 
     def put(self, values: Floats) -> None:
-        values = values[-KEPT:]
-        need = min(self.count + len(values), KEPT)
+        values = values[-self._kept :]
+        need = min(self.count + len(values), self._kept)
         if need > len(self._array):
-            larger = np.empty(min(KEPT, 2 * need))
+            larger = np.empty(min(self._kept, 2 * need))
             larger[: self.count] = self._array[: self.count]
             self._array = larger
         room = len(self._array)
         at = (self._next + np.arange(len(values))) % room
         self._array[at] = values
-        self._next = (self._next + len(values)) % room if room == KEPT else self._next + len(values)
+        self._next = (self._next + len(values)) % room if room == self._kept else self._next + len(values)
         self.count += len(values)
 
     def all(self) -> Floats:
-        return self._array[: min(self.count, KEPT)]
+        return self._array[: min(self.count, self._kept)]
 
     def quantile(self, q: float) -> float | None:
         """None where there are no values or it is infinite."""
@@ -79,11 +80,11 @@ class Series:
     """Turns are added in any order; `opens_ns` and `ends_ns` bound the window, which is still open where the latter is None."""
 
     def __init__(self, start_ns: Ns, opens_ns: Ns, ends_ns: Ns | None = None) -> None:
-        self.opens_ns, self.ends_ns = opens_ns, ends_ns
+        self.start_ns, self.opens_ns, self.ends_ns = start_ns, opens_ns, ends_ns
         self.buckets = Buckets(start_ns)
         self.ttft, self.speed, self.e2e_speed = Values(), Values(), Values()
         self.errors: Counter[str] = Counter()
-        self.measured = self.completed = 0
+        self.measured = 0
         self._tokens = self._prompt = self._cached = self._reported = self._answered = 0
         self._samples: dict[int, ClientSample] = {}
         self.latest_ns: Ns = start_ns
@@ -107,7 +108,6 @@ class Series:
         self.errors.update(str(cause) for cause in measured.failure[measured.failed])
         self.measured += len(measured)
         answered = measured.where(~measured.failed)
-        self.completed += int((answered.last & (answered.replay > 0)).sum())
         self._tokens += int(np.maximum(answered.output_tokens, 0).sum())
         counted = answered.where(answered.prompt_tokens >= 0)
         self._answered += len(counted)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openagentperf.live.records import Attempt, Capacity, Power, Ratio, Shown, Snapshot, TierNow, TierReading
+from openagentperf.live.records import Asked, Attempt, Capacity, Power, Ratio, Shown, Snapshot, TierNow, TierReading
 from openagentperf.plan import Plan
 from openagentperf.records.phase import Judged
 from openagentperf.records.progress import Progress
 from openagentperf.records.result import Result
 from openagentperf.records.result import Standing as StandingName
+from openagentperf.records.run import RunFacts
 from openagentperf.records.standing import Standing
 from openagentperf.rundir import LedgerLine
 from openagentperf.snapshot import bracket
@@ -18,9 +19,15 @@ _LONGEST = 500
 """Characters of a reason: a ledger of a hundred phases is sent as a whole."""
 
 
-def tier_set(plan: Plan) -> str:
-    tiers = plan.tiers
-    return f"{tiers.name} {tiers.version}".strip()
+def asked(plan: Plan | None, facts: RunFacts | None) -> Asked:
+    return Asked(
+        target=facts.target if facts else "",
+        model=facts.server.model if facts else "",
+        tier_set=f"{plan.tiers.name} {plan.tiers.version}".strip() if plan else "",
+        rigor=plan.rigor.preset if plan else "",
+        preliminary=plan.rigor.preliminary if plan else True,
+        track=plan.workload.track if plan else "",
+    )
 
 
 def tiers(plan: Plan, standings: Sequence[Standing]) -> tuple[TierNow, ...]:
@@ -80,13 +87,10 @@ def _judged(judged: Judged, why: str) -> Attempt:
         ),
         measured_turns=judged.measured_turns,
         failed_turns=judged.failed_turns,
-        ttft_p50_s=judged.ttft_p50_s,
         ttft_p95_s=judged.ttft_p95_s,
         speed_p25=judged.speed_p25,
-        e2e_speed_p25=judged.e2e_speed_p25,
         output_tokens_per_s=judged.output_tokens_per_s,
         cached_share=judged.cached_fraction,
-        in_flight_mean=judged.in_flight_mean,
         power=tuple(
             Power(
                 boundary=row.boundary, basis=row.basis, watts=row.mean_w, devices=row.devices,
@@ -112,9 +116,12 @@ def capacities(result: Result) -> tuple[Capacity, ...]:
 
 
 def progress(seen: Snapshot) -> Progress:
-    """The same as the run's own display shows."""
+    """The same as the run's own display shows; of a phase whose rows are still being read in, no figures."""
     now, phase = seen.now, seen.now.phase
     open_phase = phase if phase is not None and now.state in ("running", "silent") else None
+    if open_phase is not None and now.behind:
+        said = f"rows of phase {open_phase.index} are still being read in"
+        return Progress(stage=now.stage, message=said, elapsed_s=now.elapsed_s or 0.0)
     said = now.message if now.state != "running" or open_phase is None else ""
     if open_phase is None:
         return Progress(stage=now.stage, message=said, elapsed_s=now.elapsed_s or 0.0)

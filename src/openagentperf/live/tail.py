@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from openagentperf.rundir import Frame, FrameReader, LedgerLine
+from openagentperf.rundir import Frame, FrameReader, LedgerLine, ledger_lines
 
 _SLICE = 256
 """Rows between two looks at the clock: a row takes some 50 us to decode."""
@@ -58,6 +58,8 @@ class LedgerTail:
         self._inode = -1
         self._lines = 0
         self.broken = ""
+        self.written_s: float | None = None
+        """Wall-clock time of its last line; None where there is no ledger."""
         self.restarted = False
         """The file was replaced by another or grew shorter: what `read` gives now comes in place of all before."""
 
@@ -69,19 +71,19 @@ class LedgerTail:
                 if self.restarted:
                     self._offset = self._lines = 0
                     self.broken = ""
-                self._inode = told.st_ino
+                self._inode, self.written_s = told.st_ino, told.st_mtime
                 file.seek(self._offset)
                 data = file.read()
         except OSError:
-            self.restarted = False
+            self.restarted, self.written_s = False, None
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         found = []
-        for line in whole.splitlines():
+        for line in ledger_lines(whole):
             self._lines += 1
-            try:
-                found.append(msgspec.json.decode(line, type=LedgerLine))
-            except (msgspec.DecodeError, RecursionError) as error:
-                self.broken = f"{self._path.name}:{self._lines} is not a ledger line ({error})"
+            if isinstance(line, str):
+                self.broken = f"{self._path.name}:{self._lines} {line}"
+            else:
+                found.append(line)
         return found

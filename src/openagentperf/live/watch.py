@@ -6,7 +6,6 @@ Tolerant of what a folder can be: being made, killed, broken off, resumed, finis
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import msgspec
 
 from openagentperf import bench, planfile, rundir, snapshot
-from openagentperf.errors import OpenAgentPerfError
+from openagentperf.errors import OpenAgentPerfError, PlanError
 from openagentperf.live import story
 from openagentperf.live.phase import OpenPhase, closed_phase
 from openagentperf.live.records import About, Capacity, Now, PhaseView, Power, Snapshot, State
@@ -62,6 +61,8 @@ class RunWatch:
         """Read what is new, for some `budget_s` seconds at most, and say how the run stands."""
         until_s = time.monotonic() + budget_s
         changed = self._read_records() | self._read_ledger()
+        if changed:
+            self._stand()
         self._follow_phase()
         phase = self._phase
         if phase is not None and not phase.closed:
@@ -79,10 +80,6 @@ class RunWatch:
         if line is None:
             raise KeyError(index)
         return closed_phase(self.folder, index, line.agents, self._meters(), self._wanted(line))
-
-    @property
-    def history(self) -> Sequence[Judged]:
-        return self._history
 
     # -- what is read ------------------------------------------------------------------------------------------------------
 
@@ -133,17 +130,16 @@ class RunWatch:
             self._lines, self._history, self._phase = [], [], None
         self._lines += new
         self._history += [line.judged for line in new if line.judged is not None]
-        if self._plan is not None and (new or not self._standings):
-            plan = self._plan
-            try:
-                self._standings = standings(self._history, plan.tiers, plan.search, plan.rigor)
-            except (
-                StopIteration,
-                ValueError,
-            ) as error:  # a plan that was changed by hand: other tiers than were judged
-                self._standings = ()
-                self._unreadable["ledger.jsonl"] = f"ledger.jsonl and plan.toml do not fit together ({error!r})"
         return bool(new) or self._ledger.restarted
+
+    def _stand(self) -> None:
+        self._standings = ()
+        self._unreadable.pop(_UNFIT, None)
+        if self._plan is not None:
+            try:
+                self._standings = standings(self._history, self._plan.tiers, self._plan.search, self._plan.rigor)
+            except PlanError as error:
+                self._unreadable[_UNFIT] = str(error)
 
     def _follow_phase(self) -> None:
         """The ledger's last begun line that nothing has closed is the open phase; its file tails begin with it."""
@@ -170,17 +166,10 @@ class RunWatch:
     # -- what is said ------------------------------------------------------------------------------------------------------
 
     def _tell(self) -> About:
-        plan, facts = self._plan, self._facts
+        plan = self._plan
         return About(
+            **msgspec.structs.asdict(story.asked(plan, self._facts)),
             name=self.folder.name,
-            target=facts.target if facts else "",
-            model=facts.server.model if facts else "",
-            tier_set=story.tier_set(plan) if plan else "",
-            rigor=plan.rigor.preset if plan else "",
-            preliminary=plan.rigor.preliminary if plan else True,
-            track=plan.workload.track if plan else "",
-            seed=plan.seed if plan else None,
-            started_unix_s=self._started_s,
             tiers=story.tiers(plan, self._standings) if plan else (),
             attempts=story.attempts(self._lines),
             result=story.capacities(self._result) if self._result else _NOTHING,
@@ -192,14 +181,15 @@ class RunWatch:
         return tuple(note for note in (*self._unreadable.values(), *broken) if note)
 
     def _now(self, wall_s: float) -> Now:
-        newest_s = self._newest_s()
+        newest_s = rundir.newest_s(self.folder)
         silent_s = max(0.0, wall_s - newest_s) if newest_s else 0.0
         state = self._state(silent_s)
         phase = self._phase
         latest_ns = self._watts.latest_ns if phase is None else max(self._watts.latest_ns, phase.series.latest_ns)
         view = phase.view(latest_ns) if phase is not None else None
         over = state in ("finished", "broken")
-        elapsed_s = None if self._started_s is None else max(0.0, (newest_s if over else wall_s) - self._started_s)
+        ended_s = self._ledger.written_s if over else wall_s
+        elapsed_s = None if self._started_s is None or ended_s is None else max(0.0, ended_s - self._started_s)
         stage: Stage = "done" if state == "finished" else view.stage if view is not None else "preflight"
         return Now(
             state=state,
@@ -215,16 +205,6 @@ class RunWatch:
 
     def _power_now(self) -> tuple[Power, ...]:
         return self._watts.now() if self._watts.latest_ns else ()
-
-    def _newest_s(self) -> float:
-        """When anything that a run writes was last written; 0 where there is nothing yet."""
-        newest_s = self._phase.newest_s if self._phase is not None else 0.0
-        for name in ("", "ledger.jsonl", "power.frames"):
-            try:
-                newest_s = max(newest_s, (self.folder / name).stat().st_mtime)
-            except OSError:
-                continue
-        return newest_s
 
     def _state(self, silent_s: float) -> State:
         if self._result is not None:
@@ -262,6 +242,8 @@ class RunWatch:
 
 
 _NOTHING: tuple[Capacity, ...] = ()
+_UNFIT = "ledger.jsonl beside plan.toml"
+"""In `_unreadable`: each can be read, and they are not of one run."""
 
 
 def _started_s(path: Path) -> float | None:

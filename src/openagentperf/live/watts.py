@@ -37,7 +37,8 @@ class Watts:
         self.latest_ns: Ns = 0
 
     def take(self, readings: Iterable[Reading], series: Series | None = None) -> None:
-        """Take readings in, in the order in which they were made; `series` gets the watts as well."""
+        """Take readings in, in the order in which they were made; `series` gets the watts from its start on: who comes late is given all
+        since the run began, and those before the phase are none of its."""
         new: dict[Device, list[Watt]] = defaultdict(list)
         for reading in readings:
             if reading.meter not in self.meters:
@@ -48,9 +49,10 @@ class Watts:
                 new[reading.meter, reading.device].append(watt)
         for device, watts in new.items():
             self._last[device] = watts[-1]
-            if series is not None:
-                times = np.array([watt.t_ns for watt in watts], dtype=np.int64)
-                values = np.array([watt.watts for watt in watts])
+            inside = [watt for watt in watts if watt.t_ns >= series.start_ns] if series is not None else []
+            if series is not None and inside:
+                times = np.array([watt.t_ns for watt in inside], dtype=np.int64)
+                values = np.array([watt.watts for watt in inside])
                 series.add_watts(f"{label(self.meters[device[0]])}\t{device[1]}", times, values)
 
     def _watt(self, reading: Reading) -> Watt | None:

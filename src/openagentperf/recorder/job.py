@@ -17,6 +17,7 @@ from openagentperf import __version__
 from openagentperf.client.endpoint import Address, resolve, tls_context
 from openagentperf.corpus.scrubrules import Rules
 from openagentperf.errors import InfrastructureError, OpenAgentPerfError, StorageError, UsageError
+from openagentperf.listening import url
 from openagentperf.recorder.courier import Courier
 from openagentperf.recorder.front import Front
 from openagentperf.recorder.protocol import Done, Setup, Trouble, Wrote
@@ -106,8 +107,7 @@ async def _serve(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        host, port = server.sockets[0].getsockname()[:2]
-        note(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+        note(f"listening on {url(*server.sockets[0].getsockname()[:2])}")
         gc.collect()
         gc.freeze()  # a full collection over the imports would stop all streams for some 10 ms
         await stop.wait()

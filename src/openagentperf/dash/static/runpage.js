@@ -5,9 +5,10 @@ import { PhasePane } from "./phasepane.js";
 import { NONE, STAGES, STATES, Table, agents, brief, el, figure, percent, say, span, standing } from "./words.js";
 
 const LIVE = ["running", "silent"];
+const AGAIN_MS = 3_000;
 
 function phaseName(phase) {
-  return `phase ${phase.index + 1}, ${phase.kind}, ${agents(phase.agents)}`;
+  return `phase ${phase.index}, ${phase.kind}, ${agents(phase.agents)}`;
 }
 
 function verdictOf(attempt, tier) {
@@ -25,6 +26,8 @@ export class RunPage {
     this.about = null;
     this.now = null;
     this.closed = new Map();
+    this.whys = new Map();
+    this.asked = new Set();
     this.chosen = "live";
     this.build(main);
   }
@@ -80,21 +83,30 @@ export class RunPage {
     if (this.about && this.now) this.draw();
   }
 
-  // A phase's closed view does not change: asked for once.
-  async choose(value) {
+  choose(value) {
     this.chosen = value;
-    if (value !== "live" && !this.closed.has(value)) {
-      say(this.phaseNote, "reading its rows");
-      try {
-        const answer = await fetch(`${this.api}/phases/${value}`, { cache: "no-store" });
-        this.closed.set(value, answer.ok ? { phase: await answer.json() } : { why: (await answer.text()).trim() });
-      } catch {
-        if (this.chosen === value) say(this.phaseNote, "no connection: choose it again");
-        return;
-      }
-    }
-    this.phaseSelect.value = this.chosen;
+    this.phaseSelect.value = value;
     this.draw();
+  }
+
+  // A judged phase from its tables, null until it has come. It does not change: kept from then on. Until then `whys` says why not, and
+  // while it is the one that is shown it is asked for again: a server that was busy or wanted a token may give it the next time.
+  judged(key) {
+    if (!this.closed.has(key) && !this.asked.has(key)) {
+      this.asked.add(key);
+      if (!this.whys.has(key)) this.whys.set(key, "reading its rows");
+      fetch(`${this.api}/phases/${key}`, { cache: "no-store" })
+        .then(async (answer) => {
+          if (answer.ok) this.closed.set(key, await answer.json());
+          else this.whys.set(key, (await answer.text()).slice(0, 300).trim());
+        })
+        .catch(() => this.whys.set(key, "no connection: trying again"))
+        .finally(() => {
+          if (!this.closed.has(key)) setTimeout(() => { this.asked.delete(key); this.draw(); }, AGAIN_MS);
+          this.draw();
+        });
+    }
+    return this.closed.get(key) ?? null;
   }
 
   draw() {
@@ -109,8 +121,7 @@ export class RunPage {
     this.drawPhases();
     const tier = about.tiers.find((one) => one.tier === this.tierSelect.value) ?? null;
     this.drawSearch(tier);
-    const shown = this.shownPhase();
-    this.drawPhase(shown, tier);
+    this.drawPhase(tier);
   }
 
   drawLabels() {
@@ -163,7 +174,7 @@ export class RunPage {
         ["cache hits", percent(phase.cached_share), "of prompt tokens"]);
     }
     for (const power of now.power) {
-      cards.push([`power, ${power.boundary}`, figure(power.watts, "W"), power.watts === null ? power.why : `${power.basis}, ${power.devices} device${power.devices === 1 ? "" : "s"}`]);
+      cards.push([`power, ${power.boundary}, ${power.basis}`, figure(power.watts, "W"), power.watts === null ? power.why : `${power.devices} device${power.devices === 1 ? "" : "s"}`]);
     }
     cards.push(["phases judged", figure(about.attempts.filter((attempt) => attempt.event === "judged").length), ""]);
     const names = new Set(cards.map(([name]) => name));
@@ -230,29 +241,24 @@ export class RunPage {
     }
   }
 
-  // The phase that was chosen; while none is, the open one, and once it is judged its tables, which hold its last second too.
+  // The phase to be shown and, where it comes from its tables, its key: the one that was chosen; while none is, the open one, and once it
+  // is judged its tables, which hold its last second too.
   shownPhase() {
-    if (this.chosen !== "live") return this.closed.get(this.chosen)?.phase ?? null;
+    if (this.chosen !== "live") return [this.judged(this.chosen), this.chosen];
     const open = this.now.phase;
-    if (open && open.stage !== "judge") return open;
+    if (open && open.stage !== "judge") return [open, null];
     const last = this.about.attempts.filter((attempt) => attempt.event === "judged").at(-1);
-    if (!last || (open && last.index !== open.index)) return open;
+    if (!last || (open && last.index !== open.index)) return [open, null];
     const key = String(last.index);
-    if (!this.closed.has(key)) {
-      this.closed.set(key, { why: "reading its rows" });
-      fetch(`${this.api}/phases/${key}`, { cache: "no-store" })
-        .then(async (answer) => this.closed.set(key, answer.ok ? { phase: await answer.json() } : { why: (await answer.text()).trim() }))
-        .catch(() => this.closed.delete(key))
-        .finally(() => this.draw());
-    }
-    return this.closed.get(key)?.phase ?? open;
+    return [this.judged(key) ?? open, key];
   }
 
-  drawPhase(phase, tier) {
-    const failed = this.chosen !== "live" ? this.closed.get(this.chosen)?.why : "";
+  drawPhase(tier) {
+    const [phase, key] = this.shownPhase();
+    const why = phase || key === null ? "" : this.whys.get(key);
     const open = phase && phase === this.now.phase && LIVE.includes(this.now.state) && phase.stage !== "judge";
     say(this.phaseTitle, phase ? phaseName(phase).replace("phase", "Phase") : "Phase");
-    say(this.phaseNote, failed || (phase ? `${open ? "So far: figures" : "Figures"} are of ${figure(phase.measured_turns)} measured turns; the band along time is the measure window.` : "No phase has been seen yet."));
+    say(this.phaseNote, why || (phase ? `${open ? "So far: figures" : "Figures"} are of ${figure(phase.measured_turns)} measured turns; the band along time is the measure window.` : "No phase has been seen yet."));
     this.pane.show(phase, tier);
   }
 
@@ -268,7 +274,7 @@ export class RunPage {
     this.phases.show(about.attempts.map((attempt) => ({
       key: attempt.index,
       cells: [
-        `${attempt.index + 1} ${attempt.kind}`, figure(attempt.agents), this.verdicts(attempt),
+        `${attempt.index} ${attempt.kind}`, figure(attempt.agents), this.verdicts(attempt),
         figure(attempt.ttft_p95_s, "s"), figure(attempt.speed_p25), figure(attempt.output_tokens_per_s), figure(attempt.measured_turns), figure(attempt.failed_turns),
         percent(attempt.cached_share), attempt.power.map(watts).join("; ") || NONE, this.button(attempt),
       ],
@@ -290,7 +296,7 @@ export class RunPage {
 
   button(attempt) {
     if (attempt.event !== "judged") return NONE;
-    const button = el("button", { type: "button", class: "plain", "data-key": `show ${attempt.index}`, "aria-label": `show phase ${attempt.index + 1}` }, "show");
+    const button = el("button", { type: "button", class: "plain", "data-key": `show ${attempt.index}`, "aria-label": `show phase ${attempt.index}` }, "show");
     button.addEventListener("click", () => {
       this.choose(String(attempt.index));
       this.phaseTitle.scrollIntoView({ block: "start" });
