@@ -24,6 +24,7 @@ from openagentperf.corpusfile import open_corpus
 from openagentperf.corpusjobs.prepare import prepare
 from openagentperf.plan import Plan, Search, Simulate
 from openagentperf.sim.binding import binding
+from openagentperf.sim.physics import slowed
 from openagentperf.sim.spec import ClusterSpec, WorkerSpec
 from openagentperf.sim.workload import Workload
 from openagentperf.simulation.explore import Load, explore, exploring
@@ -44,10 +45,14 @@ def prefill(factor: float) -> Change:
     def slower(w: WorkerSpec) -> WorkerSpec:
         c = w.costs
         return replace(
-            w, costs=replace(c, prefill_token_s=c.prefill_token_s * factor, prefill_start_s=c.prefill_start_s * factor)
+            w, costs=replace(c, prefill_token_s=c.prefill_token_s * factor, chunk_start_s=c.chunk_start_s * factor)
         )
 
     return workers(slower)
+
+
+def decode(factor: float) -> Change:
+    return workers(lambda w: replace(w, costs=slowed(w.costs, 1.0, factor)))
 
 
 def accepted(factor: float) -> Change:
@@ -56,6 +61,10 @@ def accepted(factor: float) -> Change:
 
 def by_prefill(spec: ClusterSpec) -> ClusterSpec:
     return replace(spec, first_token="prefill")
+
+
+def no_chance(w: WorkerSpec) -> WorkerSpec:
+    return replace(w, costs=replace(w.costs, tokens_per_step_spread=0.0))
 
 
 ALONE = workers(lambda w: replace(w, lockstep=1))
@@ -78,6 +87,9 @@ CHANGES: dict[str, dict[str, tuple[Change, str]]] = {
         "as it is": (lambda spec: spec, "default"),
         "first token by prefill": (by_prefill, "default"),
         "accepted tokens a step -10 %": (accepted(0.9), "default"),
+        "decode steps 5 % longer": (decode(1.05), "default"),
+        "decode steps as their kernels": (decode(1 / 1.08), "default"),
+        "accepted by no chance": (workers(no_chance), "default"),
         "prefill 50 % slower": (prefill(1.5), "default"),
         "accepted -10 %, first token by prefill": (lambda spec: by_prefill(accepted(0.9)(spec)), "default"),
         "answers x 0.618": (lambda spec: spec, "default"),

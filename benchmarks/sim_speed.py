@@ -20,10 +20,10 @@ import time
 
 from openagentperf.corpus.profiles import PROFILES
 from openagentperf.corpus.shape import plan_session
-from openagentperf.records.phase import PhaseOrder
+from openagentperf.records.phase import PhaseOrder, Quota
 from openagentperf.seeds import Stream
 from openagentperf.sim.spec import ClusterSpec, KvGroup, PowerDraw, StepCosts, WorkerSpec
-from openagentperf.sim.virtual import Quota, SimPhase, run_phase
+from openagentperf.sim.virtual import SimPhase, run_phase
 from openagentperf.sim.workload import PlainTurn, Workload
 
 BAR = 20_000
@@ -40,7 +40,7 @@ _COSTS = StepCosts(
 )
 _KV = (
     KvGroup(name="compressed", kind="compressed", bytes_per_token=5_031),
-    KvGroup(name="window", kind="window", fixed_bytes=4.6e6),
+    KvGroup(name="window", kind="window", bytes_per_token=4.6e6 / 128, window_tokens=128),
 )
 
 

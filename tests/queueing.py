@@ -195,6 +195,8 @@ class StepTwin:
                 step_s += prefill_s(costs, sequence.ask.cached_tokens + sequence.prefilled, tokens)
                 chunks.append((sequence, tokens))
                 budget -= tokens
+            if chunks:
+                step_s += costs.chunk_start_s
             yield self.env.timeout(step_s)
             self.busy_s += step_s
             for sequence in self.decoding:

@@ -21,7 +21,7 @@ SPLIT = simulated.cluster(
 def pool(name: str = "engine", role: str = "aggregated", **rest: float) -> PoolUsage:
     quiet = {
         "busy_share": 0.6, "prefill_share": 0.2, "batch_mean": 4.0, "batch_max": 8, "kv_pinned_share": 0.3, "kv_cached_share": 0.5,
-        "evicted_tokens": 0, "queue_mean": 0.0, "queue_max": 0, "host_hit_tokens": 0, "transfer_busy_share": 0.0, "preemptions": 0,
+        "evicted_tokens": 0, "queue_mean": 0.0, "queue_max": 0, "host_hit_tokens": 0, "transfer_busy_share": 0.0,
         "energy_j": 1.0,
     }  # fmt: skip
     return msgspec.convert({"pool": name, "role": role, "workers": 2} | quiet | rest, PoolUsage)

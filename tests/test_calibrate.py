@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from openagentperf.records.phase import PhaseOrder
+from openagentperf.records.phase import PhaseOrder, Quota
 from openagentperf.score.cache import Sharing
 from openagentperf.score.columns import Turns
 from openagentperf.sim.spec import ClusterSpec, KvGroup, PowerDraw, StepCosts, WorkerSpec
-from openagentperf.sim.virtual import Quota, run_phase
+from openagentperf.sim.virtual import run_phase
 from openagentperf.sim.workload import PlainTurn, Workload
 from openagentperf.simulation import calibrate_rows
 from openagentperf.simulation.calibrate_batch import fit_batch

@@ -5,62 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from openagentperf.sim.cluster import Cluster, Conversation
-from openagentperf.sim.cost import NodeConfig
-from openagentperf.sim.jobs import Job, Timers
-from openagentperf.sim.spec import ClusterSpec, KvGroup, Routing, StepCosts, WorkerSpec
-from openagentperf.sim.virtual import Quota, run_phase
+from openagentperf.records.phase import Quota
+from openagentperf.sim.spec import KvGroup, Routing
+from openagentperf.sim.virtual import run_phase
 from openagentperf.sim.workload import PlainTurn, Workload
-from openagentperf.units import NS_PER_MS, NS_PER_S, Ns
-from simworlds import ENDLESS, POWER, Alone, cluster_of, order_of, spec_of
-
-NODE = NodeConfig(
-    block_tokens=10,
-    blocks=1_000,
-    max_batch=4,
-    max_model_len=2_000,
-    chunk_tokens=100,
-    base_ns=10 * NS_PER_MS,
-    per_sequence_ns=0,
-    per_kv_token_ns=0.0,
-    per_prefill_token_ns=1e6,
-)
-"""10 ms a step, and 1 ms a prompt token; a token of KV is one byte."""
-WORKER = spec_of(NODE)
-PREFILL = replace(WORKER, pool="prefill", role="prefill", costs=StepCosts(step_s=(), prefill_token_s=0.001))
-DECODE = replace(WORKER, pool="decode", role="decode", costs=StepCosts(step_s=(0.01,) * 5))
-SPLIT = cluster_of(PREFILL, DECODE, transfer_bytes_per_s=1_000.0, transfer_start_s=0.005)
-
-
-class Course:
-    """A cluster and what became of its jobs."""
-
-    def __init__(self, spec: ClusterSpec) -> None:
-        self.timers = Timers(0)
-        self.cluster = Cluster(spec, self.timers, self._end, self._lose)
-        self.talks: dict[int, Conversation] = {}
-        self.jobs: list[Job] = []
-        self.last: dict[int, Ns] = {}
-        self.lost: dict[int, Ns] = {}
-
-    def ask(self, at_ms: int, talk: int, prompt: int = 80, output: int = 11) -> Job:
-        number = len(self.jobs)
-        job = Job(number, None, prompt, output, ((talk, ENDLESS),), at_ms * NS_PER_MS)
-        self.jobs.append(job)
-        self.talks.setdefault(talk, Conversation(talk))
-        self.timers.at(at_ms * NS_PER_MS, lambda job, now: self.cluster.submit(job, self.talks[talk], now), job)
-        return job
-
-    def run(self) -> list[tuple[float, float]]:
-        """(first token, last token) of every job, in ms."""
-        self.timers.run()
-        return [(job.first_ns / NS_PER_MS, self.last.get(job.number, -1) / NS_PER_MS) for job in self.jobs]
-
-    def _end(self, job: Job, now: Ns) -> None:
-        self.last[job.number] = now
-
-    def _lose(self, job: Job, now: Ns) -> None:
-        self.lost[job.number] = now
+from openagentperf.units import NS_PER_MS, NS_PER_S
+from simworlds import DECODE, ENDLESS, POWER, PREFILL, SPLIT, WORKER, Alone, Course, cluster_of, order_of
 
 
 def test_a_split_request_is_seen_when_its_kv_has_arrived() -> None:
@@ -104,6 +54,56 @@ def test_a_conversation_stays_at_home_and_leaves_a_home_that_is_full() -> None:
     assert homes[1] is homes[4] is not homes[0]
     assert homes[5] is homes[4], "its new home, where its prefix is too"
     assert [job.cached_tokens for job in (first, again, blocking, moved, back)] == [0, 70, 70, 0, 70]
+
+
+def test_a_full_home_is_left_for_a_worker_with_room_and_not_for_one_that_is_full_too() -> None:
+    """Three workers of 4 places and 100 blocks. At 1.5 s the second has two requests, and is full: one holds 91 blocks, one waits for room.
+    The third has three, and a place."""
+    course = Course(cluster_of(replace(WORKER, workers=3, kv_pool_bytes=1_000.0)))
+    course.ask(0, talk=1)
+    course.ask(0, talk=2, prompt=100, output=801)
+    course.ask(0, talk=3)
+    for _ in range(4):
+        course.ask(1_000, talk=1, output=151)
+    course.ask(1_000, talk=2, prompt=200, output=101)
+    for _ in range(3):
+        course.ask(1_000, talk=3, output=101)
+    moved = course.ask(1_500, talk=1)
+    course.run()
+    assert moved.worker is course.cluster.workers[2]
+
+
+def test_who_gives_up_the_first_place_of_a_blocked_queue_lets_the_next_in() -> None:
+    """15 blocks for prompts, one place to decode, taken until 1,165 ms. The second prompt's 8 blocks wait for it; the third one's 14 do not
+    fit beside them, the fourth one's 5 do, once the third is gone."""
+    spec = replace(
+        SPLIT, workers=(replace(PREFILL, kv_pool_bytes=150.0), replace(DECODE, max_batch=1)), first_token="prefill"
+    )
+    course = Course(spec)
+    course.ask(0, talk=1, output=101)
+    course.ask(0, talk=2)
+    third = course.ask(0, talk=3, prompt=140)
+    fourth = course.ask(0, talk=4, prompt=50)
+    course.give_up(500, third)
+    course.run()
+    assert third.first_ns < 0
+    assert fourth.first_ns == 550 * NS_PER_MS
+
+
+def test_who_gives_up_while_it_waits_for_a_place_to_decode_frees_its_kv_and_lets_the_next_in() -> None:
+    """30 blocks to decode in, 19 of them taken until 1,165 ms: the second one's 19 do not fit, the third one's 7 do. 50 bytes of it are 50
+    ms over the link, and 5 to start."""
+    course = Course(replace(SPLIT, workers=(PREFILL, replace(DECODE, kv_pool_bytes=300.0))))
+    course.ask(0, talk=1, output=101)
+    second = course.ask(0, talk=2, output=101)
+    third = course.ask(0, talk=3, prompt=50)
+    course.give_up(600, second)
+    held = []
+    course.timers.at(601 * NS_PER_MS, lambda pool, _: held.append(pool.pinned), course.cluster.workers[0].pool)
+    course.run()
+    assert third.first_ns == 655 * NS_PER_MS
+    assert held == [50]
+    assert all(worker.load == 0 and worker.pool.pinned == 0 for worker in course.cluster.workers)
 
 
 def hit_rate(routing: Routing) -> float:
@@ -219,8 +219,3 @@ def test_a_decode_worker_that_dies_takes_its_requests_and_those_on_their_way_to_
     assert course.lost == {0: 200 * NS_PER_MS}
     assert [last > 0 for _, last in times] == [False, True, True]
     assert all(worker.pool.pinned == 0 for worker in course.cluster.workers)
-
-
-def test_workers_are_of_the_spec_they_were_given() -> None:
-    workers: list[WorkerSpec] = [worker.spec for worker in Course(SPLIT).cluster.workers]
-    assert [worker.role for worker in workers] == ["prefill", "decode"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -89,6 +91,20 @@ def test_speculation_needs_a_draft_layer_and_a_published_acceptance() -> None:
         compiled("dgx-b200", "kimi-k2.5", draft_tokens=3)
 
 
+def test_acceptance_by_draft_length_says_how_steps_differ() -> None:
+    """1.79, 2.27, 2.49: the drafted tokens are kept with .79, .48, .22, so the mean square is 1 + 3 x .79 + 5 x .48 + 7 x .22 = 7.31. With
+    the lengths of two drafts left out, the second and third share .70: 1 + 3 x .79 + 6 x .70 = 7.57."""
+    costs = compiled("gb300-nvl72").spec.workers[1].costs
+    assert costs.tokens_per_step_spread == pytest.approx((7.31 - 2.49**2) ** 0.5)
+    assert compiled("gb300-nvl72", draft_tokens=0).spec.workers[1].costs.tokens_per_step_spread == 0
+    model = CATALOG.model(V4)
+    fewer = replace(model, acceptance={length: model.acceptance[length] for length in ("1", "3")})
+    system, deployment = CATALOG.system("gb300-nvl72"), CATALOG.deployment("gb300-nvl72", V4)
+    found = compile_cluster(system, fewer, deployment, name=V4)
+    assert found.spec.workers[1].costs.tokens_per_step_spread == pytest.approx((7.57 - 2.49**2) ** 0.5)
+    assert {f"model.{V4}.acceptance.{j}" for j in (1, 3)} < {c.name for c in found.constants}
+
+
 def test_drafting_makes_steps_longer_and_each_gives_more() -> None:
     with_, without = (
         compiled("gb300-nvl72").spec.workers[1].costs,
@@ -132,8 +148,8 @@ def test_the_factors_of_a_band_move_what_they_say() -> None:
     )
     assert compiled("hgx-h200", scale=Scale(bandwidth=1.1)).spec.workers[0].costs.step_s[1] < plain.costs.step_s[1]
     assert (
-        compiled("hgx-h200", scale=Scale(overhead=2.0)).spec.workers[0].costs.prefill_start_s
-        == 2 * plain.costs.prefill_start_s
+        compiled("hgx-h200", scale=Scale(overhead=2.0)).spec.workers[0].costs.chunk_start_s
+        == 2 * plain.costs.chunk_start_s
     )
     assert compiled("hgx-h200", scale=Scale(power=0.85)).spec.workers[0].power.idle_w == pytest.approx(
         0.85 * plain.power.idle_w
@@ -141,6 +157,57 @@ def test_the_factors_of_a_band_move_what_they_say() -> None:
     assert compiled("hgx-h200", scale=Scale(acceptance=0.5)).spec.workers[0].costs.tokens_per_step == pytest.approx(
         1 + 1.49 / 2
     )
+
+
+FEW = """[accelerator.gb300]
+scale_up_domain = { value = 16, unit = "accelerators", mark = "measured", source = "our racks", date = "2026-11" }
+"""
+DARK = (
+    FEW
+    + """scale_out = { unit = "GB/s", mark = "unknown" }
+"""
+)
+
+
+def test_kv_between_pools_beyond_the_domain_goes_over_scale_out_links(tmp_path: Path) -> None:
+    """32 accelerators, domains of 16: 0.7 x 100 GB/s instead of 0.7 x 900; and no link that nobody knows the speed of."""
+    deployment = CATALOG.deployment("gb300-nvl72", V4)
+    file = tmp_path / "mine.toml"
+
+    def made(text: str) -> Compiled:
+        file.write_text(text)
+        catalog = Catalog.load([file])
+        return compile_cluster(catalog.system("gb300-nvl72"), catalog.model(V4), deployment, name=V4)
+
+    found = made(FEW)
+    assert found.spec.transfer_bytes_per_s == pytest.approx(0.7 * 100e9)
+    assert "accelerator.gb300.scale_out" in {c.name for c in found.constants}
+    assert "accelerator.gb300.scale_out" not in {c.name for c in compiled("gb300-nvl72").constants}
+    with pytest.raises(UsageError, match=r"accelerator\.gb300\.scale_out"):
+        made(DARK)
+
+
+def test_serving_with_split_roles_makes_steps_longer_than_their_kernels() -> None:
+    """aiconfigurator's own corrections, which its static tables leave out; where roles are not split it has none."""
+    plain, apart = compiled("gb300-nvl72", prefill_slowdown=1.0, decode_slowdown=1.0), compiled("gb300-nvl72")
+    before, after = ([w.costs for w in c.spec.workers] for c in (plain, apart))
+    assert after[1].step_s[192] == pytest.approx(1.08 * before[1].step_s[192])
+    assert after[1].per_kv_token_s == pytest.approx(1.08 * before[1].per_kv_token_s)
+    assert after[0].prefill_token_s == pytest.approx(1.1 * before[0].prefill_token_s)
+    assert after[0].prefill_context_s == pytest.approx(1.1 * before[0].prefill_context_s)
+    assert after[0].chunk_start_s == pytest.approx(1.1 * before[0].chunk_start_s)
+    told = {c.name: (c.value, c.mark, c.uncertainty) for c in apart.constants}
+    assert told["deployment.decode_slowdown"] == (1.08, "assumed", 0.1)
+    assert compiled("hgx-h200") == compiled("hgx-h200", prefill_slowdown=2.0, decode_slowdown=2.0)
+
+
+def test_precisions_are_the_deployment_s_or_what_the_entry_serves() -> None:
+    """Qwen3-Coder is released in bf16 and served in fp8; an index has the KV's precision unless it is said."""
+    coder, v4 = CATALOG.model("qwen3-coder-480b"), CATALOG.model(V4)
+    deployment = CATALOG.deployment("gb300-nvl72", V4)
+    assert deployment.precisions(coder) == ("fp8", "fp8", "fp8", "fp8")
+    assert replace(deployment, index="fp4").precisions(v4) == ("mxfp4", "fp8", "fp8", "fp4")
+    assert replace(deployment, weights="nvfp4", dense_weights="bf16").precisions(v4)[:2] == ("nvfp4", "bf16")
 
 
 def test_every_constant_that_was_used_is_listed_once_with_its_source() -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from openagentperf.agent import Agent, Send
-from openagentperf.corpus.profiles import PROFILES
-from openagentperf.corpus.shape import SessionShape, plan_session
 from openagentperf.errors import UsageError
-from openagentperf.records.tree import Line
-from openagentperf.seeds import Stream
 from openagentperf.sim.cost import PRESETS, NodeConfig, step_ns
 from openagentperf.sim.replica import Emitted, Replica, Request
-from openagentperf.units import NS_PER_S, Ns
+from openagentperf.units import Ns
+from replicas import closed_loop, demo_work, run_to_end
+from simworlds import order_of
 
 PLAIN = NodeConfig(
     block_tokens=4,
@@ -35,13 +31,6 @@ PLAIN = NodeConfig(
 
 def times(events: list[Emitted], request: int) -> list[Ns]:
     return [event.at_ns for event in events if event.sequence.request.id == request]
-
-
-def run_to_end(replica: Replica) -> list[Emitted]:
-    events: list[Emitted] = []
-    while (at := replica.next_event_ns()) is not None:
-        events += replica.advance(at)
-    return events
 
 
 @pytest.mark.parametrize(
@@ -160,34 +149,6 @@ def test_a_pool_smaller_than_one_request_is_refused() -> None:
 # The closed loop: the demo workload's numbers, the real agents and the replica on a virtual clock.
 
 
-class Sessions:
-    """`agent.Shape` over planned sessions."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        demo = PROFILES["demo"]
-        self.shapes: list[SessionShape] = [plan_session(demo, Stream(seed, "session", i)) for i in range(count)]
-        self._where = [(t, k) for t, shape in enumerate(self.shapes) for k in range(len(shape.turns))]
-        self.trajectories = count
-        self.total_turns = len(self._where)
-
-    def lines(self, trajectory: int) -> tuple[Line, ...]:
-        return (Line(first=0, turns=len(self.shapes[trajectory].turns)),)
-
-    def locate(self, number: int) -> tuple[int, int]:
-        return self._where[number]
-
-    def delay_ns(self, trajectory: int, turn: int) -> Ns:
-        return self.shapes[trajectory].turns[turn].delay_ns
-
-    def request(self, number: int, agent: int, send: Send, block_tokens: int) -> Request:
-        """Blocks up to the end of system prompt and tools are everybody's; those after it belong to one replay of one agent."""
-        turn = self.shapes[send.trajectory].turns[send.turn]
-        shared = PROFILES["demo"].shared_tokens // block_tokens
-        own = (agent * 100_000 + send.replay + 1) * 10_000
-        prefix = tuple(block if block < shared else own + block for block in range(turn.input_tokens // block_tokens))
-        return Request(id=number, prompt_tokens=turn.input_tokens, output_tokens=turn.output_tokens, prefix=prefix)
-
-
 class Level(NamedTuple):
     speed_p25: float
     ttft_p95_s: float
@@ -198,46 +159,16 @@ class Level(NamedTuple):
         return self.speed_p25 >= speed and self.ttft_p95_s <= ttft_s
 
 
-def closed_loop(config: NodeConfig, agents: int, seed: int, settle_s: float = 2.0, measure_s: float = 6.0) -> Level:
-    """One phase as `quick` runs it (20 agents started a second), on a virtual clock; turns due in the window are scored."""
-    replica, sessions = Replica(config), Sessions(100, seed)
-    fleet = [Agent(i, sessions, seed) for i in range(agents)]
-    # Sessions of one line: an agent has one turn in hand.
-    due = [(i * NS_PER_S // 20, i, fleet[i].start(i * NS_PER_S // 20)[0]) for i in range(agents)]
-    opens = agents * NS_PER_S // 20 + round(settle_s * NS_PER_S)
-    closes = opens + round(measure_s * NS_PER_S)
-    owners: dict[int, tuple[int, Ns]] = {}
-    first: dict[int, Ns] = {}
-    speeds, ttfts, queried, cached = [], [], 0, 0
-    open_turns = 0
-    while True:
-        step_end = replica.next_event_ns()
-        if due and (step_end is None or due[0][0] < step_end):
-            now, agent, send = heapq.heappop(due)
-            if now >= closes and not open_turns:
-                break
-            number = len(owners)
-            owners[number] = (agent, now)
-            open_turns += opens <= now < closes
-            events = replica.submit(sessions.request(number, agent, send, config.block_tokens), now)
-        else:
-            assert step_end is not None
-            events = replica.advance(step_end)
-        for event in events:
-            number = event.sequence.request.id
-            agent, asked = owners[number]
-            first.setdefault(number, event.at_ns)
-            if not event.done:
-                continue
-            (send,) = fleet[agent].drained(0, event.at_ns)
-            heapq.heappush(due, (send.due_ns, agent, send))
-            if opens <= asked < closes:
-                open_turns -= 1
-                ttfts.append((first[number] - asked) / NS_PER_S)
-                speeds.append((event.sequence.generated - 1) * NS_PER_S / (event.at_ns - first[number]))
-                queried += event.sequence.request.prompt_tokens
-                cached += event.sequence.cached_tokens
-    return Level(float(np.percentile(speeds, 25)), float(np.percentile(ttfts, 95)), cached / queried, len(ttfts))
+def level(config: NodeConfig, agents: int, seed: int) -> Level:
+    """One phase as `quick` runs it."""
+    order = order_of(agents, seed=seed, start_ns=0, settle_s=2.0, measure_s=6.0)
+    turns = closed_loop(config, demo_work(seed=seed), order)
+    return Level(
+        float(np.percentile([turn.speed for turn in turns if turn.speed is not None], 25)),
+        float(np.percentile([turn.ttft_s for turn in turns], 95)),
+        sum(turn.cached_tokens for turn in turns) / sum(turn.prompt_tokens for turn in turns),
+        len(turns),
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,21 +181,21 @@ def closed_loop(config: NodeConfig, agents: int, seed: int, settle_s: float = 2.
 )
 def test_the_demo_node_has_a_capacity_for_each_tier(holds: int, fails: int, speed: float, ttft_s: float) -> None:
     """Bounds one level wider than what four seeds show (2, 6 or 7, and 12 to 14): the search has something to find at each tier."""
-    assert closed_loop(PRESETS["demo"], holds, seed=1).holds(speed, ttft_s)
-    assert not closed_loop(PRESETS["demo"], fails, seed=1).holds(speed, ttft_s)
+    assert level(PRESETS["demo"], holds, seed=1).holds(speed, ttft_s)
+    assert not level(PRESETS["demo"], fails, seed=1).holds(speed, ttft_s)
 
 
 def test_the_pool_is_a_cliff() -> None:
     """With 20 agents instead of 12 the hit rate halves and speed falls by half; in a pool that holds them all, neither happens."""
-    below, above = (closed_loop(PRESETS["demo"], agents, seed=1) for agents in (12, 20))
+    below, above = (level(PRESETS["demo"], agents, seed=1) for agents in (12, 20))
     assert below.hit_rate > 0.8
     assert above.hit_rate < 0.6
     assert above.speed_p25 < 0.6 * below.speed_p25
-    roomy = closed_loop(replace(PRESETS["demo"], blocks=2_000), 20, seed=1)
+    roomy = level(replace(PRESETS["demo"], blocks=2_000), 20, seed=1)
     assert roomy.hit_rate > 0.8
     assert roomy.speed_p25 > 1.2 * above.speed_p25
 
 
 def test_more_load_never_makes_the_demo_node_pass_again() -> None:
     """Overload must not look fine because the pool keeps the batch small: once 30 tokens/s are missed they stay missed."""
-    assert not any(closed_loop(PRESETS["demo"], agents, seed=1).holds(30, 10) for agents in (18, 24, 32, 64))
+    assert not any(level(PRESETS["demo"], agents, seed=1).holds(30, 10) for agents in (18, 24, 32, 64))

@@ -9,16 +9,18 @@ from typing import Any
 
 import polars as pl
 import pytest
+from msgspec.structs import replace
 
 from openagentperf.errors import UsageError
 from openagentperf.sim import silicon
 from openagentperf.sim.catalog import Catalog
-from openagentperf.sim.deployment import Compiled, Deployment, PoolPlan, compile_cluster
+from openagentperf.sim.deployment import Compiled, Deployment, PoolPlan, Scale, compile_cluster
 from openagentperf.sim.entries import Model, SystemEntry
 from openagentperf.sim.silicontables import Tables, decode_fit, prefill_fit, seconds
 
 DEEP = "deepseek-v4-pro"
 LAYERS, CSA, HCA = 61, 30, 31
+PLAIN = Scale()
 
 
 def table(
@@ -81,9 +83,14 @@ def parts(system: str = "gb300-nvl72", *, drafts: int = 0) -> tuple[SystemEntry,
     return *entries, deployment, compile_cluster(*entries, deployment, name=DEEP)
 
 
-def measured(root: Path, *, drafts: int = 0, compute: float = 1.0) -> Compiled:
+def measured(root: Path, *, drafts: int = 0, scale: Scale = PLAIN) -> Compiled:
     system, model, deployment, compiled = parts(drafts=drafts)
-    return silicon.measured(compiled, system, model, deployment, Tables.of(str(root), "gb300"), DEEP, compute)
+    return silicon.measured(compiled, system, model, deployment, Tables.of(str(root), "gb300"), DEEP, scale)
+
+
+PRODUCTS = 61 * 32 * 7168 * (6144 + 3072 + 384) + 32 * 129_280 * 7168
+KERNELS_S = 1e-3 * (61 * (0.1 + 0.032) + 61 * (0.05 + 0.0256) + 1e-12 * PRODUCTS + 61 * 0.02)
+"""Of a decode step of 32 sequences."""
 
 
 def test_a_step_is_the_sum_of_its_kernels(tmp_path: Path):
@@ -91,10 +98,9 @@ def test_a_step_is_the_sum_of_its_kernels(tmp_path: Path):
     61 x 32 x 7168 x (6144 + 3072 + 384) x 1e-12, vocabulary 32 x 129,280 x 7,168 x 1e-12, hyper-connections 61 x 0.02, all in ms."""
     compiled = measured(kernels(tmp_path))
     costs = compiled.spec.workers[0].costs
-    products = 61 * 32 * 7168 * (6144 + 3072 + 384) + 32 * 129_280 * 7168
-    kernels_ms = 61 * (0.1 + 0.032) + 61 * (0.05 + 0.0256) + 1e-12 * products + 61 * 0.02
     computed = parts()[3].spec.workers[0].costs
-    collectives_s = costs.step_s[32] - kernels_ms * 1e-3
+    collectives_s = costs.step_s[32] - KERNELS_S
+    assert costs.step_s[0] == 0, "a step that only prefills is all in prefill's kernels"
     assert 0 < collectives_s < computed.step_s[32] / 4, "what is left is the exchange between ranks, as computed"
     assert costs.per_kv_token_s == pytest.approx(61 * 1e-9)
     assert costs.prefill_context_s == pytest.approx(61 * 1e-11)
@@ -131,8 +137,40 @@ def test_drafted_tokens_are_more_sequences_and_a_layer_more(tmp_path: Path):
 @pytest.mark.parametrize(("compute", "times"), [(1.1, 1 / 1.1), (0.9, 1 / 0.9), (2.0, 1 / 1.15), (0.5, 1 / 0.85)])
 def test_a_band_moves_measured_kernels_by_no_more_than_their_uncertainty(tmp_path: Path, compute: float, times: float):
     plain = measured(kernels(tmp_path)).spec.workers[0].costs
-    moved = measured(tmp_path, compute=compute).spec.workers[0].costs
-    assert moved.step_s[32] == pytest.approx(plain.step_s[32] * times)
+    moved = measured(tmp_path, scale=Scale(compute=compute)).spec.workers[0].costs
+    assert moved.step_s[32] - plain.step_s[32] == pytest.approx(KERNELS_S * (times - 1))
+    assert moved.per_kv_token_s == pytest.approx(plain.per_kv_token_s * times)
+
+
+def test_a_band_moves_what_is_computed_beside_the_kernels(tmp_path: Path):
+    """122 exchanges of 10 us twice as long; 32 sequences' bytes between 8 ranks over links of half the speed, beside the same starts; and
+    the chunk's launches of a prefill, 61 x 410 us."""
+    plain = measured(kernels(tmp_path)).spec.workers[0].costs
+    late = measured(tmp_path, scale=Scale(overhead=2.0)).spec.workers[0].costs
+    narrow = measured(tmp_path, scale=Scale(bandwidth=0.5)).spec.workers[0].costs
+    starts = 122 * 10e-6
+    assert late.step_s[32] - plain.step_s[32] == pytest.approx(starts)
+    away = 8 * (1 - (7 / 8) ** 6) * 7 / 8
+    token_s = 61 * away * 7168 * 3 / (0.7 * 900e9)
+    assert narrow.step_s[32] - plain.step_s[32] == pytest.approx(32 * token_s)
+    assert narrow.prefill_token_s - plain.prefill_token_s == pytest.approx(token_s)
+    assert KERNELS_S + starts + 32 * token_s == pytest.approx(plain.step_s[32]), "and there is nothing else in a step"
+
+
+def test_a_split_deployment_s_steps_are_longer_than_their_kernels_by_its_factors(tmp_path: Path):
+    """8 accelerators prefill and 8 decode; the tables have both."""
+    system, model, deployment, _ = parts()
+    (pool,) = deployment.pools
+    apart = replace(deployment, pools=(replace(pool, role="prefill"), replace(pool, role="decode")))
+    compiled = compile_cluster(system, model, apart, name=DEEP)
+    tables = Tables.of(str(kernels(tmp_path)), "gb300")
+    prefill, decode = (
+        w.costs for w in silicon.measured(compiled, system, model, apart, tables, DEEP, PLAIN).spec.workers
+    )
+    whole = measured(tmp_path).spec.workers[0].costs
+    assert decode.step_s[32] == pytest.approx(1.08 * whole.step_s[32])
+    assert prefill.prefill_token_s == pytest.approx(1.1 * whole.prefill_token_s)
+    assert prefill.chunk_start_s == pytest.approx(1.1 * whole.chunk_start_s)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +193,7 @@ def test_a_pool_that_the_tables_do_not_cover_stays_as_computed(tmp_path: Path):
     system, model = catalog.system("gb300-nvl72"), catalog.model(DEEP)
     deployment = catalog.deployment("gb300-nvl72", DEEP)
     before = compile_cluster(system, model, deployment, name=DEEP)
-    after = silicon.measured(before, system, model, deployment, Tables.of(str(kernels(tmp_path)), "gb300"), DEEP)
+    after = silicon.measured(before, system, model, deployment, Tables.of(str(kernels(tmp_path)), "gb300"), DEEP, PLAIN)
     changed = {
         new.role: new.costs != old.costs for new, old in zip(after.spec.workers, before.spec.workers, strict=True)
     }

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from openagentperf.errors import InfrastructureError
+from openagentperf.sim import null
 from openagentperf.sim.chatapi import prompt_of
 from openagentperf.sim.spawn import spawned
 
@@ -252,3 +253,9 @@ def test_a_server_listens_on_loopback_only(url: str) -> None:
     with open("/proc/net/tcp") as table:
         rows = [line.split() for line in table if line.split()[3] == "0A"]
     assert [row[1] for row in rows if row[1].endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+
+
+def test_a_server_that_names_no_model_takes_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        null.main(["--model", "mine"])
+    assert "unrecognized arguments: --model mine" in capsys.readouterr().err

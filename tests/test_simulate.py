@@ -12,20 +12,21 @@ from msgspec.structs import replace
 import simulated
 from openagentperf import bench, planfile, rundir, tables, verify
 from openagentperf.bench import Outcome
-from openagentperf.cli.score import differing
 from openagentperf.cli.summary import summary
 from openagentperf.corpusfile import open_corpus
 from openagentperf.corpusjobs.prepare import prepare
 from openagentperf.errors import PlanError
-from openagentperf.plan import Tier, TierSet
+from openagentperf.plan import Simulate, Tier, TierSet
 from openagentperf.records.progress import Progress
 from openagentperf.records.turns import ClientSample, Reads, TurnRow
+from openagentperf.search.step import standings
 from openagentperf.sim import account
 from openagentperf.sim.spec import StepCosts
 from openagentperf.sim.workload import PlainTurn, Workload
 from openagentperf.simulation import job
 from openagentperf.simulation.explore import Load, endless_hit_rate, explore
 from openagentperf.simulation.sweep import without_reuse
+from openagentperf.snapshot import bracket
 
 
 def carried_out(runs: Path, **changed: object) -> Outcome:
@@ -39,7 +40,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 def test_score_derives_the_identical_result(outcome: Outcome) -> None:
     stored = msgspec.json.decode((outcome.folder / "result.json").read_bytes())
-    assert list(differing(stored, msgspec.to_builtins(verify.derive(outcome.folder)))) == []
+    assert list(verify.differing(stored, msgspec.to_builtins(verify.derive(outcome.folder)))) == []
     assert msgspec.to_builtins(outcome.result) == msgspec.to_builtins(verify.derive(outcome.folder))
 
 
@@ -131,10 +132,16 @@ def test_other_tiers_can_be_scored_afterwards(outcome: Outcome) -> None:
 
 def test_progress_is_told_phase_by_phase(tmp_path: Path) -> None:
     heard: list[Progress] = []
-    done = job.simulate(simulated.plan(limit=4), simulated.simulation(), tmp_path, heard.append)
+    plan = simulated.plan(limit=4)
+    done = job.simulate(plan, simulated.simulation(), tmp_path, heard.append)
     judged = [p for p in heard if p.stage == "judge"]
     assert [p.agents for p in judged] == [j.agents for j in done.result.phases]
-    assert all(p.measured_turns > 0 and p.brackets for p in judged)
+    for ended, p in enumerate(judged, 1):  # each with itself: what the search knows once it has ended
+        assert p.measured_turns > 0
+        known = standings(done.result.phases[:ended], plan.tiers, plan.search, plan.rigor)
+        assert p.brackets == tuple(map(bracket, known))
+        assert p.run_left_s == pytest.approx(p.elapsed_s / ended * max(s.phases_left for s in known))
+    assert judged[-1].run_left_s == 0
     assert heard[-1].message == f"run folder {done.folder}"
 
 
@@ -152,7 +159,7 @@ def test_an_interrupt_is_in_the_ledger_and_leaves_no_result(tmp_path: Path) -> N
 
 
 def test_a_failure_of_a_worker_is_in_the_rows(tmp_path: Path) -> None:
-    spec = simulated.cluster(fail_worker_at_s=((0, 4.0),))
+    spec = simulated.cluster(fail_worker_at_s=((0, 1.0),))
     plan = replace(simulated.plan(limit=8), search=replace(simulated.plan().search, start=8, limit=8))
     done = job.simulate(plan, simulated.simulation(spec), tmp_path, lambda _: None)
     rows = pl.read_parquet(next(done.folder.glob("phases/*/turns.parquet")))
@@ -197,6 +204,20 @@ def test_a_plan_file_names_what_to_simulate(tmp_path: Path) -> None:
     (tmp_path / "both.toml").write_text('[endpoint]\nurl = "http://h/v1"\n[simulate]\nsystem = "a"\n')
     with pytest.raises(PlanError, match="requests are sent, or they are simulated"):
         planfile.load(tmp_path / "both.toml")
+
+
+def test_what_options_name_lies_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: dict[str, object] = {
+        "calibrate": "runs/a", "deployment": "own.toml", "catalog": ["mine.toml"], "silicon": "tables"
+    }  # fmt: skip
+    assert planfile.load(None, planfile.Overrides(), asked).simulate == Simulate(
+        calibrate=str(tmp_path / "runs" / "a"), deployment=str(tmp_path / "own.toml"), catalog=(str(tmp_path / "mine.toml"),),
+        silicon=str(tmp_path / "tables"),
+    )  # fmt: skip
+    assert asked["calibrate"] == "runs/a", "the caller's table stays as it is"
+    names: dict[str, object] = {"system": "a", "deployment": "tp8", "silicon": "aiconfigurator"}
+    assert planfile.load(None, planfile.Overrides(), names).simulate == Simulate(**names)  # type: ignore[arg-type]
 
 
 # -- in memory -----------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from openagentperf.sim.spec import ClusterSpec, KvGroup, PowerDraw, StepCosts, W
 from openagentperf.sim.workernode import node_of
 from openagentperf.units import NS_PER_S
 from queueing import exponential
+from replicas import serve
 from workers import Order, carry_out
 
 SPEC = ClusterSpec(
@@ -34,6 +35,7 @@ SPEC = ClusterSpec(
                 prefill_token_s=4e-5,
                 prefill_context_s=2e-9,
                 prefill_start_s=0.002,
+                chunk_start_s=0.001,
             ),
             power=PowerDraw(idle_w=100, decode_w=400, prefill_w=700),
             max_batch=16,
@@ -88,22 +90,16 @@ def by_replica(spec: ClusterSpec, orders: list[Order]) -> tuple[Means, int]:
         energy += (busy_w - draw.idle_w) * (ends - begins) / NS_PER_S
 
     replica = Replica(node, step)
-    events = []
+    asked = []
     for number, order in enumerate(orders):
         prefix = tuple(order.conversation * 10_000 + block for block in range(order.prompt // node.block_tokens))
         request = Request(id=number, prompt_tokens=order.prompt, output_tokens=order.output, prefix=prefix)
-        events += replica.submit(request, order.at_ns)
-    while (at := replica.next_event_ns()) is not None:
-        events += replica.advance(at)
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for event in events:
-        first.setdefault(event.sequence.request.id, event.at_ns)
-        last[event.sequence.request.id] = event.at_ns
+        asked.append((order.at_ns, request))
+    served = serve(replica, asked)
     hit = replica.counters.prefix_hits / replica.counters.prefix_queries
-    ttft = sum(first[n] - order.at_ns for n, order in enumerate(orders)) / len(orders) / NS_PER_S
-    stay = sum(last[n] - order.at_ns for n, order in enumerate(orders)) / len(orders) / NS_PER_S
-    energy += draw.idle_w * max(last.values()) / NS_PER_S
+    ttft = sum(served[n].first_ns - order.at_ns for n, order in enumerate(orders)) / len(orders) / NS_PER_S
+    stay = sum(served[n].last_ns - order.at_ns for n, order in enumerate(orders)) / len(orders) / NS_PER_S
+    energy += draw.idle_w * max(each.last_ns for each in served.values()) / NS_PER_S
     return Means(hit, ttft, stay, energy), replica.counters.preemptions
 
 

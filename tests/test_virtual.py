@@ -2,65 +2,37 @@
 
 from __future__ import annotations
 
-import heapq
-
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from openagentperf.agent import Agent
 from openagentperf.corpus.profiles import PROFILES
-from openagentperf.corpus.shape import plan_session
 from openagentperf.errors import UsageError
 from openagentperf.plan import Rigor, Tier, TierSet
-from openagentperf.records.phase import PhaseOrder
+from openagentperf.records.phase import PhaseOrder, Quota
 from openagentperf.records.turns import TurnRow
 from openagentperf.score.cache import Sharing
 from openagentperf.score.columns import Turns
 from openagentperf.score.phase import judge
-from openagentperf.seeds import Stream
-from openagentperf.sim.cost import PRESETS, NodeConfig
-from openagentperf.sim.replica import Replica, Request
+from openagentperf.sim.cost import PRESETS
 from openagentperf.sim.spec import StepCosts
-from openagentperf.sim.virtual import Quota, SimPhase, run_phase
+from openagentperf.sim.virtual import SimPhase, run_phase
 from openagentperf.sim.workernode import WorkerNode, node_of
 from openagentperf.sim.workload import PlainTurn, Workload
 from openagentperf.units import NS_PER_MS, NS_PER_S, Ns
-from simworlds import POWER, cluster_of, order_of, spec_of
+from replicas import closed_loop, demo_work
+from simworlds import NODE, POWER, WORKER, cluster_of, order_of, twin_of
 
 ANY = Quota(turns=1, trajectories=0)
 DEMO = PRESETS["demo"]
-
-
-def demo_work(count: int = 100, seed: int = 1) -> Workload:
-    demo = PROFILES["demo"]
-    shapes = [plan_session(demo, Stream(seed, "session", i)) for i in range(count)]
-    return Workload.plain(
-        [[PlainTurn(t.input_tokens, t.output_tokens, t.delay_ns) for t in shape.turns] for shape in shapes],
-        demo.shared_tokens,
-    )
 
 
 def one_turn(input_tokens: int = 80, output_tokens: int = 11, delay_ns: Ns = NS_PER_S) -> Workload:
     return Workload.plain([[PlainTurn(input_tokens, output_tokens, delay_ns)]])
 
 
-PLAIN = NodeConfig(
-    block_tokens=10,
-    blocks=1_000,
-    max_batch=4,
-    max_model_len=2_000,
-    chunk_tokens=100,
-    base_ns=10 * NS_PER_MS,
-    per_sequence_ns=0,
-    per_kv_token_ns=0.0,
-    per_prefill_token_ns=1e6,
-)
-"""10 ms a step, and 1 ms a prompt token."""
-
-
 def test_a_lone_agents_turns_take_what_the_arithmetic_says() -> None:
-    phase = run_phase(cluster_of(spec_of(PLAIN)), one_turn(), order_of(1, spawn_per_s=1.0), ANY)
+    phase = run_phase(cluster_of(WORKER), one_turn(), order_of(1, spawn_per_s=1.0), ANY)
     c = phase.columns
     # 80 tokens in one step of 10 + 80 ms; then 10 steps of 10 ms; then a second of delay.
     assert set((c["first_output_ns"] - c["due_ns"])[:-1]) == {90 * NS_PER_MS}
@@ -78,7 +50,7 @@ def test_a_lone_agents_turns_take_what_the_arithmetic_says() -> None:
 
 
 def test_energy_is_power_times_time_of_each_kind() -> None:
-    spec = replace(spec_of(PLAIN), accelerators_per_worker=2.5)
+    spec = replace(WORKER, accelerators_per_worker=2.5)
     phase = run_phase(cluster_of(spec), one_turn(), order_of(1, spawn_per_s=1.0), ANY)
     joules = phase.power[-1].joules
     turns = len(phase.columns["due_ns"])
@@ -94,7 +66,7 @@ def test_energy_is_power_times_time_of_each_kind() -> None:
 
 def test_the_same_order_gives_the_same_bytes_and_another_seed_others() -> None:
     def run(seed: int) -> SimPhase:
-        return run_phase(cluster_of(spec_of(DEMO)), demo_work(30), order_of(6, seed=seed), ANY)
+        return run_phase(cluster_of(twin_of(DEMO)), demo_work(30), order_of(6, seed=seed), ANY)
 
     one, again, other = run(3), run(3), run(4)
     assert {k: v.tobytes() for k, v in one.columns.items()} == {k: v.tobytes() for k, v in again.columns.items()}
@@ -104,7 +76,7 @@ def test_the_same_order_gives_the_same_bytes_and_another_seed_others() -> None:
 
 def test_columns_are_those_of_a_row_and_what_score_reads_a_phase_by() -> None:
     work = demo_work(30)
-    phase = run_phase(cluster_of(spec_of(DEMO)), work, order_of(4), Quota(turns=100, trajectories=2))
+    phase = run_phase(cluster_of(twin_of(DEMO)), work, order_of(4), Quota(turns=100, trajectories=2))
     assert set(phase.columns) == set(TurnRow.__struct_fields__)
     turns = Turns.from_columns(phase.columns)
     due = phase.columns["due_ns"]
@@ -130,8 +102,8 @@ def test_the_step_by_step_replica_gives_the_same_phase(agents: int) -> None:
     by 5.4 % and 7 %."""
     work = demo_work()
     order = order_of(agents, measure_s=60.0)
-    spec = cluster_of(spec_of(DEMO), max_model_len=8_192)
-    ours, theirs = means_of(run_phase(spec, work, order, ANY)), walked(node_of(spec), work, order)
+    spec = cluster_of(twin_of(DEMO), max_model_len=8_192)
+    ours, theirs = means_of(run_phase(spec, work, order, ANY)), means_of_replica(node_of(spec), work, order)
     tolerance = 0.03
     assert ours["speed"] == pytest.approx(theirs["speed"], rel=tolerance)
     assert ours["hit_rate"] == pytest.approx(theirs["hit_rate"], rel=tolerance)
@@ -141,8 +113,8 @@ def test_the_step_by_step_replica_gives_the_same_phase(agents: int) -> None:
 
 def test_the_window_stays_open_for_its_quotas_and_every_measured_turn_ends_in_it() -> None:
     work = demo_work(30)
-    short = run_phase(cluster_of(spec_of(DEMO)), work, order_of(4, measure_s=5.0), ANY)
-    long = run_phase(cluster_of(spec_of(DEMO)), work, order_of(4, measure_s=5.0), Quota(turns=1_000, trajectories=30))
+    short = run_phase(cluster_of(twin_of(DEMO)), work, order_of(4, measure_s=5.0), ANY)
+    long = run_phase(cluster_of(twin_of(DEMO)), work, order_of(4, measure_s=5.0), Quota(turns=1_000, trajectories=30))
     assert short.facts.window_end_ns - short.facts.window_start_ns == 5 * NS_PER_S
     assert long.facts.window_end_ns > short.facts.window_end_ns
     for phase, turns, ended in ((short, 1, 0), (long, 1_000, 30)):
@@ -159,7 +131,7 @@ def test_the_window_stays_open_for_its_quotas_and_every_measured_turn_ends_in_it
 
 def test_the_limit_ends_a_phase_whose_turns_do_not() -> None:
     # 1,500 tokens at 10 ms are 15 s a turn: the second one comes due after 16 s, in the window, and a limit of 30 s cuts it off.
-    phase = run_phase(cluster_of(spec_of(PLAIN)), one_turn(output_tokens=1_500), order_of(2, limit_s=30.0), ANY)
+    phase = run_phase(cluster_of(WORKER), one_turn(output_tokens=1_500), order_of(2, limit_s=30.0), ANY)
     assert phase.facts.hit_limit
     assert phase.facts.ended_ns == 35 * NS_PER_S
     assert phase.facts.window_end_ns == 27_100 * NS_PER_MS
@@ -172,7 +144,7 @@ def test_the_limit_ends_a_phase_whose_turns_do_not() -> None:
 
 def test_a_turn_that_takes_too_long_is_given_up_and_its_place_is_free() -> None:
     # 40 s a turn, given up after 3: seen at the next half second, and the agent asks again a second after that.
-    spec = cluster_of(spec_of(replace(PLAIN, blocks=10_000, max_model_len=9_000, max_batch=1)))
+    spec = cluster_of(twin_of(replace(NODE, blocks=10_000, max_model_len=9_000, max_batch=1)))
     order = order_of(2, turn_timeout_s=3.0, spawn_per_s=1.0)
     phase = run_phase(spec, one_turn(output_tokens=4_000, delay_ns=0), order, ANY)
     c = phase.columns
@@ -182,6 +154,8 @@ def test_a_turn_that_takes_too_long_is_given_up_and_its_place_is_free() -> None:
     assert (waited <= 3.5 * NS_PER_S).all()
     # One place: whoever did not get it never saw a token; each gets it in turn, since it is free as soon as it is given up.
     begun = c["first_output_ns"] >= 0
+    assert set(c["status"][begun]) == {200}
+    assert set(c["status"][~begun]) == {0}, "no byte has come"
     assert 0 < begun.sum() < len(begun)
     assert set(c["agent"][begun]) == {0, 1}
     assert phase.usage.pools[0].batch_max == 1
@@ -189,8 +163,8 @@ def test_a_turn_that_takes_too_long_is_given_up_and_its_place_is_free() -> None:
 
 def test_what_is_longer_than_the_context_or_the_pool_is_refused_as_a_server_would() -> None:
     for spec in (
-        cluster_of(spec_of(PLAIN), max_model_len=90),
-        cluster_of(replace(spec_of(PLAIN), kv_pool_bytes=95.0)),  # 9 blocks of 10: 90 tokens, and 91 are asked for
+        cluster_of(WORKER, max_model_len=90),
+        cluster_of(replace(WORKER, kv_pool_bytes=95.0)),  # 9 blocks of 10: 90 tokens, and 91 are asked for
     ):
         phase = run_phase(spec, one_turn(), order_of(1), ANY)
         c = phase.columns
@@ -202,7 +176,7 @@ def test_what_is_longer_than_the_context_or_the_pool_is_refused_as_a_server_woul
 
 
 def test_requests_go_with_their_worker_and_what_follows_finds_another_or_none() -> None:
-    spec = cluster_of(replace(spec_of(PLAIN), workers=2), fail_worker_at_s=((0, 4.5),))
+    spec = cluster_of(replace(WORKER, workers=2), fail_worker_at_s=((0, 2.3),))
     c = run_phase(spec, one_turn(output_tokens=101), order_of(4), ANY).columns
     # Turns of 1.09 s and delays of 1 s: after 4.5 s each agent is in the first third of its third turn. Two have their home there.
     assert (c["failure"] == "reset").sum() == 2
@@ -210,12 +184,12 @@ def test_requests_go_with_their_worker_and_what_follows_finds_another_or_none() 
     after = c["failure"][c["due_ns"] > 10 * NS_PER_S]
     assert (after == "").sum() > 20
     assert set(after) <= {"", "aborted"}
-    alone = run_phase(cluster_of(spec_of(PLAIN), fail_worker_at_s=((0, 4.5),)), one_turn(), order_of(1), ANY).columns
+    alone = run_phase(cluster_of(WORKER, fail_worker_at_s=((0, 2.3),)), one_turn(), order_of(1), ANY).columns
     assert set(alone["failure"][alone["due_ns"] > 10 * NS_PER_S]) == {"connect"}
 
 
 def test_a_spec_that_cannot_run_says_why() -> None:
-    worker = spec_of(PLAIN)
+    worker = WORKER
     for spec, why in (
         (cluster_of(replace(worker, role="decode")), "roles"),
         (cluster_of(replace(worker, role="prefill"), replace(worker, role="decode")), "no link"),
@@ -229,7 +203,7 @@ def test_a_spec_that_cannot_run_says_why() -> None:
 @pytest.mark.parametrize("agents", [1, 30])
 def test_turns_that_cost_nothing_and_are_followed_by_nothing_are_refused(agents: int) -> None:
     """Time would stand still and the phase never end."""
-    free = replace(spec_of(PLAIN), costs=StepCosts(step_s=(0.0,) * 5))
+    free = replace(WORKER, costs=StepCosts(step_s=(0.0,) * 5))
     with pytest.raises(UsageError, match="in 100 ms of virtual time"):
         run_phase(cluster_of(free), one_turn(delay_ns=0), order_of(agents), ANY)
     waits = run_phase(cluster_of(free), one_turn(delay_ns=NS_PER_S // 10), order_of(agents), ANY)
@@ -251,50 +225,11 @@ def means_of(phase: SimPhase) -> dict[str, float]:
     }
 
 
-def walked(node: WorkerNode, work: Workload, order: PhaseOrder) -> dict[str, float]:
-    """The same agents against the replica."""
-    replica = Replica(node)
-    fleet = [Agent(i, work, order.seed) for i in range(order.agents)]
-    starts = [order.start_ns + round(i / order.spawn_per_s * NS_PER_S) for i in range(order.agents)]
-    due = [(starts[i], i, fleet[i].start(starts[i])[0]) for i in range(order.agents)]
-    opens, closes = order.window_opens_ns, order.window_opens_ns + round(order.measure_s * NS_PER_S)
-    owners: list[tuple[int, Ns]] = []
-    first: dict[int, Ns] = {}
-    speeds, ttfts, prompt, cached = [], [], 0, 0
-    open_turns = 0
-    while True:
-        step_end = replica.next_event_ns()
-        if due and (step_end is None or due[0][0] < step_end):
-            now, agent, send = heapq.heappop(due)
-            if now >= closes and not open_turns:
-                break
-            open_turns += opens <= now < closes
-            row = work.first[send.trajectory] + send.turn
-            shared = work.chains[work.segment[row]][0][1] // node.block_tokens
-            own = (agent * 100_000 + send.replay + 1) * 10_000
-            size, output = work.input_tokens[row], work.output_tokens[row]
-            prefix = tuple(block if block < shared else own + block for block in range(size // node.block_tokens))
-            request = Request(id=len(owners), prompt_tokens=size, output_tokens=output, prefix=prefix)
-            owners.append((agent, now))
-            events = replica.submit(request, now)
-        else:
-            assert step_end is not None
-            events = replica.advance(step_end)
-        for event in events:
-            number = event.sequence.request.id
-            agent, asked = owners[number]
-            first.setdefault(number, event.at_ns)
-            if not event.done:
-                continue
-            (send,) = fleet[agent].drained(0, event.at_ns)
-            heapq.heappush(due, (send.due_ns, agent, send))
-            if opens <= asked < closes:
-                open_turns -= 1
-                ttfts.append((first[number] - asked) / NS_PER_S)
-                if event.sequence.generated > 1:
-                    speeds.append((event.sequence.generated - 1) * NS_PER_S / (event.at_ns - first[number]))
-                prompt += event.sequence.request.prompt_tokens
-                cached += event.sequence.cached_tokens
+def means_of_replica(node: WorkerNode, work: Workload, order: PhaseOrder) -> dict[str, float]:
+    turns = closed_loop(node, work, order)
     return {
-        "speed": float(np.mean(speeds)), "ttft_s": float(np.mean(ttfts)), "hit_rate": cached / prompt, "turns": len(ttfts),
-    }  # fmt: skip
+        "speed": float(np.mean([turn.speed for turn in turns if turn.speed is not None])),
+        "ttft_s": float(np.mean([turn.ttft_s for turn in turns])),
+        "hit_rate": sum(turn.cached_tokens for turn in turns) / sum(turn.prompt_tokens for turn in turns),
+        "turns": len(turns),
+    }

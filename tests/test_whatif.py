@@ -204,11 +204,43 @@ def test_simulate_on_the_command_line(small: Path, capsys: pytest.CaptureFixture
     assert "constants:" in page
 
 
+def test_a_rate_that_may_be_off_by_all_of_itself_gives_a_band_from_nothing(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small / "mine.toml").write_text(
+        "[generation.hopper]\n"
+        'memory_efficiency = { value = 0.7, unit = "share", mark = "assumed", source = "us", date = "2026-11", uncertainty = 1.5 }\n'
+    )
+    asked = [
+        "--system",
+        "hgx-h100",
+        "--model",
+        "gpt-oss-120b",
+        "--catalog",
+        "mine.toml",
+        "--tiers",
+        "tiers.toml",
+        "--corpus",
+        "demo",
+    ]
+    assert main(["simulate", *asked, "--quick", "--limit", "2", "--max-context", "4096", "--json"]) == 0
+    (tier,) = json.loads(capsys.readouterr().out)["simulated"]["tiers"]
+    assert tier["band"]["low"] == 0
+    assert "bandwidth +-150%" in tier["band"]["how"]
+
+
 def test_simulate_says_what_is_missing(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate"]) == 2
     assert "names no system and model to simulate" in capsys.readouterr().err
     assert main(["simulate", "--system", "hgx-h100", "--model", "gpt-oss-120b", "--deployment", "none"]) == 2
     assert "no deployment `none`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--levels", "--fit-levels", "--slots"])
+def test_what_speaks_of_a_measured_run_needs_one(small: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert main(["simulate", "--system", "hgx-h100", "--model", "gpt-oss-120b", option, "4"]) == 2
+    assert f"{option}: stands without --calibrate" in capsys.readouterr().err
+    assert not list(small.glob("runs/*"))
 
 
 # -- the band --------------------------------------------------------------------------------------------------------------------
@@ -236,4 +268,7 @@ def test_the_band_moves_each_kind_by_its_largest_uncertainty() -> None:
     }  # power moves no capacity
     assert bands.scaled(shares, -1) == Scale(compute=0.8, bandwidth=1.0, overhead=1.5, acceptance=0.7)
     assert bands.scaled(shares, 1) == Scale(compute=1.2, bandwidth=1.0, overhead=0.5, acceptance=1.3)
+    beyond = shares | {"compute": 1.5, "overhead": 3.0, "acceptance": 2.0}
+    assert bands.scaled(beyond, -1) == Scale(compute=0.0, bandwidth=1.0, overhead=4.0, acceptance=0.0)
+    assert bands.scaled(beyond, 1) == Scale(compute=2.5, bandwidth=1.0, overhead=0.0, acceptance=3.0)
     assert "compute +-20%, overhead +-50%, acceptance +-30%, memory_share +-2%" in bands.how(shares)

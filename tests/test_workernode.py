@@ -40,7 +40,7 @@ WORKER = WorkerSpec(
     kv=(
         KvGroup(name="full", kind="full", bytes_per_token=8),
         KvGroup(name="window", kind="window", bytes_per_token=4, window_tokens=100),
-        KvGroup(name="state", kind="state", fixed_bytes=50),
+        KvGroup(name="narrow", kind="window", bytes_per_token=5, window_tokens=10),
     ),
     kv_pool_bytes=1_025_350,
 )
@@ -64,7 +64,7 @@ def test_the_price_of_a_step(step: Step, ns: int, prefill_share: float) -> None:
 
 
 def test_the_pool_is_what_the_fixed_part_of_a_full_batch_leaves() -> None:
-    # 1,025,350 - 3 x (4 x 100 + 50) = 1,024,000 bytes = 2,000 blocks of 64 x 8
+    # 1,025,350 - 3 x (4 x 100 + 5 x 10) = 1,024,000 bytes = 2,000 blocks of 64 x 8
     assert pool_blocks(WORKER) == 2_000
     assert node_of(CLUSTER).blocks == 2_000
 

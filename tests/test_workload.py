@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from openagentperf.corpus.compiler import CompileOptions, compile_corpus
-from openagentperf.corpus.layout import Compiled
+from openagentperf.corpus.layout import Compiled, Piece
 from openagentperf.errors import CorpusError
 from openagentperf.records.trajectory import Branch, Trajectory, Turn
 from openagentperf.records.tree import Line
@@ -19,10 +19,26 @@ from openagentperf.sim.workload import ENDLESS, PlainTurn, Workload
 from trajectories import branch, encode, forests, rewritten, session
 
 
-def compiled(*trajectories: Trajectory) -> Compiled:
+def written(*trajectories: Trajectory) -> bytes:
     buffer = io.BytesIO()
     compile_corpus(trajectories, encode, CompileOptions(), buffer.write)
-    return Compiled(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def compiled(*trajectories: Trajectory) -> Compiled:
+    return Compiled(written(*trajectories))
+
+
+class Counted(Compiled):
+    """Keeps which turns' texts were read."""
+
+    def __init__(self, buffer: bytes) -> None:
+        super().__init__(buffer)
+        self.read: list[int] = []
+
+    def message_pieces(self, t: int, k: int, phase_nonce: bytes, replay_nonce: bytes) -> list[Piece]:
+        self.read.append(k)
+        return super().message_pieces(t, k, phase_nonce, replay_nonce)
 
 
 def test_turns_of_one_line_are_one_segment_behind_a_shared_preamble() -> None:
@@ -76,6 +92,24 @@ def test_a_sub_agent_with_a_session_of_its_own_shares_the_preamble_and_a_fork_th
     *_, (strand, tokens) = work.chains[1]
     assert strand == 0
     assert 0.5 * 180 < tokens < 180
+
+
+def test_a_fork_reads_no_prompt_whose_nonce_stands_elsewhere() -> None:
+    """Each of hundreds of sub-agents would read all before it, and their texts are what takes long."""
+    made = session("a", turns=4)
+    other = branch("sub", after=0)
+    system = replace(other.turns[0].appended[0], content="You look things up, and are told so at length.")
+    other = replace(
+        other, turns=(replace(other.turns[0], appended=(system, *other.turns[0].appended[1:])), *other.turns[1:])
+    )
+    history = (*made.turns[0].appended, *made.turns[1].appended)
+    first = replace(made.turns[1], appended=(*history, made.turns[2].appended[1]), input_tokens=180)
+    fork = replace(branch("fork", after=1), turns=(first, replace(made.turns[3], input_tokens=230)))
+    corpus = Counted(written(replace(made, branches=(other, fork))))
+    work = Workload.of(corpus)
+    main, sub, forked = work.lines(0)
+    assert work.chains[work.segment[forked.first]][-1][0] == work.segment[main.first]
+    assert sub.first + sub.turns - 1 not in corpus.read
 
 
 def test_a_preambles_node_is_no_longer_than_any_of_its_requests_explains() -> None:

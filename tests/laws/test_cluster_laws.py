@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from openagentperf.records.phase import PhaseOrder
+from openagentperf.records.phase import PhaseOrder, Quota
 from openagentperf.sim.kvcache import KvPool
 from openagentperf.sim.prefix import PrefixPool
 from openagentperf.sim.spec import ClusterSpec, KvGroup, PowerDraw, Role, StepCosts, WorkerSpec
-from openagentperf.sim.virtual import Quota, SimPhase, run_phase
+from openagentperf.sim.virtual import SimPhase, run_phase
 from openagentperf.sim.workload import PlainTurn, Workload
 from openagentperf.units import NS_PER_MS, NS_PER_S
 from workers import Course, Order, carry_out
 
 BLOCK = 4
-IDLE_W, DECODE_W, PREFILL_W = 10.0, 40.0, 70.0
+IDLE_W, DECODE_W, PREFILL_W, WAIT_W = 10.0, 40.0, 70.0, 25.0
 
 
 @st.composite
@@ -32,9 +32,11 @@ def costs(draw: st.DrawFn) -> StepCosts:
         step_s=(0.0, *(draw(st.integers(1, 3)) * 1e-6 + batch * 1e-7 for batch in range(1, 6))),
         per_kv_token_s=draw(st.sampled_from((0.0, 1e-9))),
         tokens_per_step=draw(st.sampled_from((1.0, 2.49))),
+        tokens_per_step_spread=draw(st.sampled_from((0.0, 1.05))),
         prefill_token_s=draw(st.sampled_from((0.0, 1e-7))),
         prefill_context_s=draw(st.sampled_from((0.0, 1e-9))),
         prefill_start_s=draw(st.sampled_from((0.0, 1e-6))),
+        prefill_spread=draw(st.sampled_from((0.0, 0.7))),
     )
 
 
@@ -51,7 +53,7 @@ def pools(draw: st.DrawFn, role: Role) -> WorkerSpec:
         workers=draw(st.integers(1, 3)),
         accelerators_per_worker=2,
         costs=draw(costs()),
-        power=PowerDraw(idle_w=IDLE_W, decode_w=DECODE_W, prefill_w=PREFILL_W),
+        power=PowerDraw(idle_w=IDLE_W, decode_w=DECODE_W, prefill_w=PREFILL_W, wait_w=WAIT_W),
         max_batch=draw(st.integers(1, 5)),
         chunk_tokens=draw(st.sampled_from((1, 7, 16, 1_000))),
         kv=tuple(kv),
@@ -59,6 +61,7 @@ def pools(draw: st.DrawFn, role: Role) -> WorkerSpec:
         block_tokens=BLOCK,
         host_cache_bytes=host,
         host_bytes_per_s=1e7 if host else 0.0,
+        lockstep=draw(st.sampled_from((1, 2, 3))),
     )
 
 
@@ -178,17 +181,40 @@ def test_a_pool_s_sums_are_what_is_in_it(spec: ClusterSpec, asked: list[Order], 
 @given(clusters(fails=True), orders())
 @settings(max_examples=100, deadline=None)
 def test_time_and_energy_add_up_whatever_fails(spec: ClusterSpec, asked: list[Order]) -> None:
-    """Busy is no more than elapsed, prefill no more than busy, a batch no more than its places; watts are between idle and prefill."""
+    """Busy is no more than elapsed, its parts no more than busy, a batch no more than its places; watts are those of the parts."""
     course = carry_out(spec, asked, blocks_add_up)
     for worker in course.cluster.workers:
-        elapsed, busy, prefill = course.now_ns, worker.busy_ns, worker.prefill_ns
-        assert 0 <= prefill <= 1.001 * busy + 1  # events lie on whole nanoseconds, steps here take a thousand
+        elapsed, busy, prefill, wait = course.now_ns, worker.busy_ns, worker.prefill_ns, worker.wait_ns
+        assert prefill >= 0
+        assert wait >= 0
+        assert prefill + wait <= 1.001 * busy + 1  # events lie on whole nanoseconds, steps here take a thousand
+        assert worker.peers or not wait
         assert busy <= elapsed
         assert worker.batch_ns <= worker.spec.max_batch * busy
         assert worker.batch_max <= worker.spec.max_batch
-        joules = IDLE_W * (elapsed - busy) + DECODE_W * (busy - prefill) + PREFILL_W * prefill
+        joules = IDLE_W * (elapsed - busy) + DECODE_W * (busy - prefill - wait) + PREFILL_W * prefill + WAIT_W * wait
         assert worker.energy == pytest.approx(joules, rel=1e-6, abs=1)
         assert worker.sent_ns <= elapsed
+
+
+@given(clusters(), orders(gives_up=False))
+@settings(max_examples=100, deadline=None)
+def test_what_prompts_cost_is_billed_once_however_many_wait_for_them(spec: ClusterSpec, asked: list[Order]) -> None:
+    """Prefill of all workers together is what their prompts cost; of a group that spreads them, less what resting ranks compute."""
+    course = carry_out(spec, asked)
+    front = course.cluster.front
+    costs = front[0].spec.costs
+    work_ns = 0.0
+    for number in course.ended:
+        job = course.jobs[number]
+        new = job.prompt - job.cached_tokens
+        attention_s = costs.prefill_context_s * (job.cached_tokens + new / 2)
+        work_ns += (costs.prefill_start_s + new * (costs.prefill_token_s + attention_s)) * NS_PER_S
+    billed_ns = sum(worker.prefill_ns for worker in front)
+    if costs.prefill_spread and front[0].peers:
+        assert billed_ns <= work_ns * (1 + 1e-9)
+    else:
+        assert billed_ns == pytest.approx(work_ns, rel=1e-9)
 
 
 @given(clusters(fails=True), orders())
@@ -355,7 +381,8 @@ def test_a_phase_s_energy_and_shares_are_possible(spec: ClusterSpec, work: Workl
         spans = [(later.t_ns - point.t_ns) / NS_PER_S * later.watts for point, later in pairwise(points)]
         assert sum(spans) == pytest.approx(points[-1].joules, rel=1e-9)
     for used, pool in zip(phase.usage.pools, spec.workers, strict=True):
-        assert 0 <= used.prefill_share <= 1.001 * used.busy_share + 1e-9
+        assert min(used.prefill_share, used.wait_share) >= 0
+        assert used.prefill_share + used.wait_share <= 1.001 * used.busy_share + 1e-9
         assert used.busy_share <= 1 + 1e-9
         assert 0 <= used.batch_mean <= used.batch_max <= pool.max_batch
         assert 0 <= used.kv_pinned_share + used.kv_cached_share <= 1 + 1e-9

@@ -215,6 +215,7 @@ def test_no_number_of_a_cluster_is_ever_nan_negative_or_endless(
             costs.prefill_token_s,
             costs.prefill_context_s,
             costs.prefill_start_s,
+            costs.chunk_start_s,
             worker.kv_pool_bytes,
         ]
         numbers += [watts.idle_w, watts.decode_w, watts.prefill_w]

@@ -12,7 +12,8 @@ from openagentperf.sim.cost import NodeConfig
 from openagentperf.sim.replica import Replica, Request
 from openagentperf.sim.spec import StepCosts
 from openagentperf.units import Ns
-from simworlds import ENDLESS, POWER, Alone, spec_of
+from replicas import serve
+from simworlds import ENDLESS, POWER, Alone, twin_of
 
 CHUNK = 8
 NODE = NodeConfig(
@@ -48,23 +49,16 @@ def orders(draw: st.DrawFn) -> list[Order]:
 
 
 def step_by_step(node: NodeConfig, placed: list[Order]) -> dict[int, tuple[Ns, Ns]]:
-    replica, first, last = Replica(node), {}, {}
-    events = []
+    asked = []
     for number, order in enumerate(placed):
         prefix = tuple(order.family * 100 + at for at in range(order.chunks))
         request = Request(id=number, prompt_tokens=order.chunks * CHUNK, output_tokens=order.output, prefix=prefix)
-        events += replica.submit(request, order.at_ns)
-    while (at := replica.next_event_ns()) is not None:
-        events += replica.advance(at)
-    for event in events:
-        number = event.sequence.request.id
-        first.setdefault(number, event.at_ns)
-        last[number] = event.at_ns
-    return {number: (first[number], last[number]) for number in first}
+        asked.append((order.at_ns, request))
+    return dict(serve(Replica(node), asked))
 
 
 def event_by_event(node: NodeConfig, placed: list[Order]) -> Alone:
-    world = Alone(spec_of(node))
+    world = Alone(twin_of(node))
     for order in placed:
         world.submit(order.at_ns, order.chunks * CHUNK, order.output, ((order.family, ENDLESS),))
     world.timers.run()
@@ -104,7 +98,7 @@ def crowds(draw: st.DrawFn) -> list[tuple[Ns, int, int, int]]:
 def test_tokens_blocks_time_and_energy_are_conserved(
     asked: list[tuple[Ns, int, int, int]], blocks: int, per_step: float, host_tier: bool, given_up: list[int]
 ) -> None:
-    spec = spec_of(replace(NODE, per_kv_token_ns=2.0))
+    spec = twin_of(replace(NODE, per_kv_token_ns=2.0))
     costs = replace(spec.costs, tokens_per_step=per_step)
     assert isinstance(costs, StepCosts)
     spec = replace(
@@ -162,7 +156,7 @@ def test_tokens_blocks_time_and_energy_are_conserved(
 @settings(max_examples=100, deadline=None)
 def test_nothing_depends_on_when_the_meters_are_read(asked: list[tuple[Ns, int, int, int]], looks: list[Ns]) -> None:
     def run(looks: list[Ns]) -> tuple[dict[int, tuple[Ns, Ns]], float]:
-        world = Alone(spec_of(replace(NODE, per_kv_token_ns=2.0)))
+        world = Alone(twin_of(replace(NODE, per_kv_token_ns=2.0)))
         for at, prompt, output, family in asked:
             world.submit(at, prompt, output, ((family, ENDLESS),))
         for at in looks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,13 +10,12 @@ import msgspec
 from openagentperf.cli.calibration import calibration_lines, prediction_lines
 from openagentperf.cli.display import display
 from openagentperf.cli.output import say, say_json
-from openagentperf.cli.run import stops
+from openagentperf.cli.run import Watch
 from openagentperf.cli.summary import summary
 from openagentperf.errors import PlanError
 from openagentperf.plan import Plan
-from openagentperf.records.progress import Progress
 from openagentperf.simulation import calibrate_rows, calibrated, job
-from openagentperf.simulation.calibrate import fit_observed
+from openagentperf.simulation.calibrate import fit
 from openagentperf.simulation.calibrate_band import for_calibration
 
 _WIDTH = 80
@@ -34,6 +33,7 @@ def numbers(text: str | None, option: str) -> tuple[int, ...]:
 
 def carry_out(
     plan: Plan,
+    stopped: Callable[[], bool],
     *,
     fit_to: Sequence[int],
     levels: Sequence[int],
@@ -43,30 +43,24 @@ def carry_out(
     json: bool,
     plain: bool,
 ) -> int:
-    """The status: of the search, or 0 where only `levels` were asked for."""
+    """The status: of the search, or 0 where only `levels` were asked for. `stopped` says whether an interrupt has come."""
     assert plan.simulate is not None
     observed = calibrate_rows.read(Path(plan.simulate.calibrate))
     fitted = calibrate_rows.chosen(observed, fit_to) if fit_to else observed.levels
-    calibration = fit_observed(observed, fitted, slots)
-    told = calibrated.Report(calibration=calibration, held=())
-    if plan.workload == observed.plan.workload:
-        told = calibrated.report(observed, calibration, out, slots)
+    calibration = fit(observed, fitted, slots)
+    replayed = job.opened(plan, out)
+    told = calibrated.report(plan, observed, calibration, replayed, slots)
     if levels:
-        rows = calibrated.predict(plan, calibration, levels, out)
+        rows = calibrated.predict(plan, calibration, levels, replayed.load)
         if json:
             say_json({"calibration": msgspec.to_builtins(told), "levels": msgspec.to_builtins(rows)})
         else:
             say("\n".join([*calibration_lines(told, _WIDTH), "", *prediction_lines(rows)]))
         return 0
-    with stops() as stopped, display(plain) as shown:
-
-        def observe(progress: Progress) -> None:
-            if stopped():
-                raise KeyboardInterrupt
-            shown(progress)
-
-        banded = for_calibration(calibration) if band else None
-        outcome = job.simulate(plan, calibrated.simulation_of(observed, calibration), out, observe, banded)
+    simulation = calibrated.simulation_of(observed, calibration)
+    banded = for_calibration(calibration) if band else None
+    with display(plain) as shown:
+        outcome = job.simulate(plan, simulation, out, Watch(shown, None, stopped), banded, replayed)
     calibrated.keep(outcome.folder, told)
     if json:
         found = {"folder": str(outcome.folder)} | msgspec.to_builtins(outcome.result)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from openagentperf.simulation.calibrate import Calibration
 from openagentperf.simulation.calibrate_check import Figures, Held
 from openagentperf.simulation.calibrated import Prediction, Report
+from openagentperf.units import significant
 
 _WORDS = {
     "step_base_s": "decode step",
@@ -23,8 +24,9 @@ _SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"), (1e-12, "ps"))
 
 def calibration_lines(told: Report, width: int) -> list[str]:
     calibration = told.calibration
-    levels = ", ".join(map(str, calibration.levels))
-    lines = [f"Calibrated to {calibration.run}, at {levels} agents"]
+    levels = ", ".join(map(str, dict.fromkeys(calibration.levels)))
+    phases = len(calibration.levels)
+    lines = [f"Calibrated to {phases} phase{'s' * (phases > 1)} of {calibration.run}, at {levels} agents"]
     for constant in calibration.fitted:
         value = (
             f"{_seconds(constant.value):>10}  +-{2 * constant.error / constant.value:.0%}"
@@ -106,11 +108,11 @@ def _pair(measured: float | None, predicted: float | None) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else significant(value)
 
 
 def _seconds(value: float) -> str:
     for scale, unit in _SCALES:
         if value >= scale:
-            return f"{value / scale:.3g} {unit}"
+            return f"{significant(value / scale)} {unit}"
     return f"{value:.1e} s"

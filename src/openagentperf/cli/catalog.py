@@ -16,7 +16,8 @@ from openagentperf.errors import UsageError
 from openagentperf.sim.catalog import KINDS, Catalog, cells
 from openagentperf.sim.cells import Cell
 from openagentperf.sim.deployment import Compiled, Deployment, compile_cluster
-from openagentperf.tomlfile import convert, one_of, parse
+from openagentperf.tomlfile import one_of
+from openagentperf.units import significant
 
 WIDTH = 80
 ENTRIES = KINDS[:-1]
@@ -70,7 +71,7 @@ def show(
         return list_(catalog, json)
     known = Catalog.load(catalog or ())
     if model is not None:
-        found = deployment_of(known, name, model, deployment)
+        found = known.deployment(name, model, deployment)
         compiled = compile_cluster(known.system(name), known.model(model), found, name=model)
         say_json(compiled) if json else say(printable("\n".join(_compiled(compiled, found))))
         return 0
@@ -83,13 +84,6 @@ def show(
     else:
         say(printable("\n".join(line for kind in kinds for line in _entry(known, kind, name))))
     return 0
-
-
-def deployment_of(known: Catalog, system: str, model: str, deployment: str) -> Deployment:
-    """By its name in the catalogue, or from a file that ends in `.toml`."""
-    if deployment.endswith(".toml"):
-        return convert(parse(Path(deployment)), Deployment, deployment, "$.deployment")
-    return known.deployment(system, model, deployment)
 
 
 def _get(known: Catalog, kind: str, name: str) -> object:
@@ -172,7 +166,7 @@ def _compiled(compiled: Compiled, deployment: Deployment) -> Iterator[str]:
         if worker.role != "decode":
             at = [1 / (costs.prefill_token_s + costs.prefill_context_s * c) for c in (0, 27_000, 131_072)]
             yield f"  prefill, tokens/s  {at[0]:,.0f} at 0, {at[1]:,.0f} at 27,000, {at[2]:,.0f} at 131,072 of context"
-            yield f"                     + {costs.prefill_start_s * 1e3:.0f} ms a chunk"
+            yield f"                     + {costs.chunk_start_s * 1e3:.0f} ms a chunk"
         watts = worker.power
         yield f"  watts              {watts.idle_w:.0f} idle, {watts.decode_w:.0f} decode, {watts.prefill_w:.0f} prefill"
     ratios = compiled.ratios
@@ -201,4 +195,7 @@ def _fit(text: str, width: int) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:,.4g}"
+    """Whole ones in full, as far as their digits mean something."""
+    if abs(value) >= 1e15:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if value == int(value) else significant(value, 4)

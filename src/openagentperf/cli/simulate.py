@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,24 +16,18 @@ from openagentperf.cli.calibrate import carry_out, numbers
 from openagentperf.cli.display import display
 from openagentperf.cli.options import Json, PlanPath, Tiers
 from openagentperf.cli.output import say, say_json
-from openagentperf.cli.run import Interrupted, stops
+from openagentperf.cli.run import Interrupted, Watch, stops
 from openagentperf.cli.summary import summary
 from openagentperf.errors import PlanError
 from openagentperf.plan import Plan
 from openagentperf.planfile import Overrides
-from openagentperf.records.progress import Progress
-from openagentperf.sim.silicontables import PACKAGE
 from openagentperf.simulation import bands, calibrated, job
 from openagentperf.simulation.wish import simulation_of
 from openagentperf.tomlfile import parse
 
 _CORPUS = "agentperf"
 _TRAJECTORIES = 500
-"""Of a generated corpus where the plan names no number: with 100 the mean output of one seed lies up to 10 % from the profile's."""
-
-INTERRUPTED = Interrupted(
-    "interrupted", "a simulation is not gone on with", "", "the same command gives the same numbers: start it again"
-)
+"""Of a generated corpus where the plan names no number: of fewer sessions the mean answer depends on the seed."""
 
 System = Annotated[str | None, typer.Option("--system", metavar="NAME", help="A system of the catalogue.")]
 Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="A model of the catalogue.")]
@@ -67,6 +63,11 @@ Silicon = Annotated[
     typer.Option("--silicon", metavar="PATH|aiconfigurator", help="Steps from measured kernel tables, not rates (docs/calibrate.md)."),
 ]  # fmt: skip
 
+FailWorker = Annotated[
+    list[str] | None,
+    typer.Option("--fail-worker", metavar="POOL:N@S", help="Worker N of a pool fails S seconds into every window; several may be given."),
+]  # fmt: skip
+
 
 def simulate(
     plan: PlanPath = None,
@@ -76,6 +77,7 @@ def simulate(
     deployment: Deployed = None,
     catalog: Catalogs = None,
     silicon: Silicon = None,
+    fail_worker: FailWorker = None,
     tiers: Tiers = None,
     corpus: Corpus = None,
     max_context: MaxContext = None,
@@ -95,52 +97,69 @@ def simulate(
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, no control codes.")] = False,
 ) -> int:
     """Search a simulated cluster for the largest number of agents at which every service level holds. Nothing is measured."""
-    if deployment is not None and deployment.endswith(".toml"):
-        deployment = str(Path(deployment).absolute())
     given = {
         "system": system,
         "model": model,
         "deployment": deployment,
-        "catalog": [str(f.absolute()) for f in catalog or ()],
-        "silicon": silicon if silicon in (None, PACKAGE) else str(Path(silicon).absolute()),
+        "catalog": list(map(str, catalog or ())),
+        "silicon": silicon,
+        "fail_worker": fail_worker,
     }
     overrides = Overrides(
         tiers=tiers, corpus=corpus, max_context=max_context, seed=seed, limit=limit, rigor="quick" if quick else None
     )
     named = {name: value for name, value in given.items() if value}
-    if calibrate is not None and named:
+    if calibrate is not None and plan is None:
+        wish = calibrated.plan_of(calibrate, overrides)
+    else:
+        wish = wished(plan, overrides, named | ({} if calibrate is None else {"calibrate": str(calibrate)}))
+    assert wish.simulate is not None
+    if wish.simulate.calibrate and wish.simulate.fail_worker:
+        named["fail_worker"] = list(wish.simulate.fail_worker)
+    if wish.simulate.calibrate and named:
         raise PlanError(
-            f"--{next(iter(named))}",
+            f"--{next(iter(named)).replace('_', '-')}",
             "names what to simulate, and so does --calibrate",
             "one of them was needed",
             "leave one out",
         )
-    if calibrate is not None and plan is None:
-        wish = calibrated.plan_of(calibrate, overrides)
-    else:
-        wish = wished(plan, overrides, named if calibrate is None else {"calibrate": str(calibrate)})
-    assert wish.simulate is not None
-    if wish.simulate.calibrate:
-        fit_to, at = numbers(fit_levels, "--fit-levels"), numbers(levels, "--levels")
-        return carry_out(wish, fit_to=fit_to, levels=at, slots=slots, band=not no_band, out=out, json=json, plain=plain)
-    simulation = simulation_of(wish.simulate)
-    with stops() as stopped, display(plain) as shown:
-
-        def observe(progress: Progress) -> None:
-            if stopped():
-                raise KeyboardInterrupt
-            shown(progress)
-
+    fit_to, at = numbers(fit_levels, "--fit-levels"), numbers(levels, "--levels")
+    if not wish.simulate.calibrate:
+        _refuse_without_calibrate({"--fit-levels": fit_levels, "--levels": levels, "--slots": slots})
+    with interruptible() as stopped:
+        if wish.simulate.calibrate:
+            return carry_out(
+                wish, stopped, fit_to=fit_to, levels=at, slots=slots, band=not no_band, out=out, json=json, plain=plain
+            )
+        simulation = simulation_of(wish.simulate)
         banded = None if no_band else bands.for_catalogue()
-        try:
-            outcome = job.simulate(wish, simulation, out, observe, banded)
-        except KeyboardInterrupt:
-            raise INTERRUPTED from None
+        with display(plain) as shown:
+            outcome = job.simulate(wish, simulation, out, Watch(shown, None, stopped), banded)
     if json:
         say_json({"folder": str(outcome.folder)} | msgspec.to_builtins(outcome.result))
     else:
         say(summary(outcome.result, str(outcome.folder)))
     return outcome.result.exit_code
+
+
+def _refuse_without_calibrate(options: dict[str, object]) -> None:
+    if given := [name for name, value in options.items() if value is not None]:
+        raise PlanError(
+            given[0], "stands without --calibrate", "it speaks of a measured run, which is needed",
+            f"add --calibrate RUN, or leave {given[0]} out",
+        )  # fmt: skip
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """`stops`, and what is said of a simulation that was interrupted: there is nothing to go on with."""
+    with stops() as stopped:
+        try:
+            yield stopped
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted", "a simulation is not gone on with", "", "the same command gives the same numbers: start it again"
+            ) from None  # fmt: skip
 
 
 def wished(path: Path | None, overrides: Overrides, simulated: dict[str, Any]) -> Plan:

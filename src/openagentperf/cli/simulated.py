@@ -6,6 +6,7 @@ import textwrap
 
 from openagentperf.records.result import Result, TierResult
 from openagentperf.records.simulated import Simulated, SimulatedTier
+from openagentperf.units import significant
 
 _RESOURCES = {
     "prefill": "prefill compute",
@@ -62,7 +63,8 @@ def foundation(said: Simulated) -> list[str]:
     kinds = ", ".join(f"{count} {mark}" for mark, count in said.marks.items() if count)
     told = [f"constants: {kinds or 'none listed'}"]
     weak = [
-        f"{c.name} {c.value:.3g} {c.unit} ({c.mark}, +-{c.uncertainty:.0%})".replace("  ", " ") for c in said.assumed
+        f"{c.name} {significant(c.value)} {c.unit} ({c.mark}, +-{c.uncertainty:.0%})".replace("  ", " ")
+        for c in said.assumed
     ]
     if weak:
         more = f"; and {len(weak) - _NAMED} more in simulation.json" if len(weak) > _NAMED else ""

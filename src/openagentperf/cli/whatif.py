@@ -15,8 +15,7 @@ from msgspec.structs import replace
 
 from openagentperf.cli.options import Json, Tiers
 from openagentperf.cli.output import note, printable, say, say_json
-from openagentperf.cli.run import stops
-from openagentperf.cli.simulate import INTERRUPTED, Catalogs, Deployed, Limit, MaxContext, Seed, wished
+from openagentperf.cli.simulate import Catalogs, Deployed, Limit, MaxContext, Seed, interruptible, wished
 from openagentperf.cli.simulated import resource_words
 from openagentperf.errors import UsageError
 from openagentperf.plan import Plan
@@ -26,6 +25,7 @@ from openagentperf.simulation import sweep
 from openagentperf.simulation.sweep import Done, Row
 from openagentperf.simulation.tasks import tasks_of
 from openagentperf.simulation.variants import Axes
+from openagentperf.units import significant
 
 WIDTH = 80
 
@@ -87,7 +87,7 @@ def whatif(
         int, typer.Option("--jobs", metavar="N", min=1, help="Processes on this host. Default: one a core.")
     ] = os.cpu_count() or 1,
     ray: Annotated[
-        str, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster instead (pip install ray).")
+        str, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster instead (the `ray` extra).")
     ] = "",
     out: Annotated[Path, typer.Option(metavar="RUNS_DIR", help="Where compiled corpora lie.")] = Path("runs"),
     csv_to: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="The rows as CSV, too.")] = None,
@@ -98,7 +98,7 @@ def whatif(
     Each number is found by search phases to 5 %, not certified: for differences. `openagentperf simulate` certifies one of them.
     """
     systems, models = _names("--system", system), _names("--model", model)
-    named = {"system": systems[0], "model": models[0], "catalog": [str(f.absolute()) for f in catalog or ()]}
+    named = {"system": systems[0], "model": models[0], "catalog": list(map(str, catalog or ()))}
     if deployment:
         named["deployment"] = deployment
     plan = wished(None, Overrides(tiers=tiers, corpus=corpus, max_context=max_context, seed=seed, limit=limit), named)
@@ -113,13 +113,10 @@ def whatif(
         batch=_counts("--batch", batch, 1, "64,192"),
         first_token=_names("--first-token", first_token),
     )
-    with stops():
+    with interruptible():
         tasks, refused = tasks_of(plan, axes, out / "corpora")
         note(f"{len(tasks)} clusters to simulate, {len(refused)} refused")
-        try:
-            done = sweep.run_all([task for _, task in tasks], jobs, _told, ray)
-        except KeyboardInterrupt:
-            raise INTERRUPTED from None
+        done = sweep.run_all([task for _, task in tasks], jobs, _told, ray)
     placed = {at: rows for (at, _), rows in zip(tasks, done, strict=True)} | {at: (row,) for at, row in refused}
     rows = [row for at in sorted(placed) for row in placed[at]]
     if csv_to is not None:
@@ -220,7 +217,7 @@ def _count(row: Row) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else significant(value)
 
 
 def _whole(value: float | None) -> str:

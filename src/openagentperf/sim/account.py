@@ -19,15 +19,12 @@ from openagentperf.records.phase import Judged
 from openagentperf.records.simulated import Band, Mark, Named, Simulated, SimulatedTier
 from openagentperf.records.standing import Standing
 from openagentperf.sim.binding import Seen, binding
-from openagentperf.sim.cells import Constant
 from openagentperf.sim.deployment import Compiled
 from openagentperf.sim.usage import Usage
 
 SIMULATION, USAGE, BANDS = "simulation.json", "usage.json", "bands.json"
 _MARKS: tuple[Mark, ...] = ("fact", "measured", "derived", "assumed", "calibrated")
 _WEAK = ("assumed", "calibrated")
-_RATIOS = 0.2
-"""Of sim.watts.BoundaryRatios: a rating holds more fans and processors than a running machine uses."""
 
 
 class Simulation(Struct, frozen=True, kw_only=True):
@@ -76,16 +73,17 @@ def account(run: Path, tiers: TierSet, history: Sequence[Judged], standings: Seq
             Named(name=c.name, value=c.value, unit=c.unit, mark=c.mark, uncertainty=c.uncertainty) for c in weak
         ),
         tiers=tuple(_tier(run, tiers, told, history, standing, bands) for standing in standings),
-        notes=(*_power_error(constants), *told.compiled.notes),
+        notes=(*_power_error(told.compiled), *told.compiled.notes),
     )
 
 
-def _power_error(constants: Sequence[Constant]) -> tuple[str, ...]:
-    errors = [c.value for c in constants if c.name.endswith(".power_error")]
+def _power_error(compiled: Compiled) -> tuple[str, ...]:
+    errors = [c.value for c in compiled.constants if c.name.endswith(".power_error")]
     if not errors:
         return ()
+    beyond = compiled.ratios.uncertainty
     return (
-        f"modelled power may be off by +-{max(errors):.0%}, beyond the accelerators by +-{_RATIOS:.0%} more: ratios of ratings",
+        f"modelled power may be off by +-{max(errors):.0%}, beyond the accelerators by +-{beyond:.0%} more: ratios of ratings",
     )
 
 

@@ -63,8 +63,9 @@ def _resource(tier: Tier, spec: ClusterSpec, endless: float | None, above: Seen)
         return "batch"
     speed = above.judged.speed_p25
     if speed is not None and speed < tier.output_speed:
-        # In aggregated workers a decode step is as long as the prefill that stands in it makes it.
-        return "prefill" if back.role == "aggregated" and 2 * back.prefill_share > back.busy_share else "decode"
+        # In aggregated workers a decode step is as long as the prefill that stands in it makes it, or that of another in lockstep.
+        prefill = back.prefill_share + back.wait_share
+        return "prefill" if back.role == "aggregated" and 2 * prefill > back.busy_share else "decode"
     return "prefill"
 
 

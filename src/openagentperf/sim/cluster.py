@@ -39,9 +39,17 @@ class Cluster:
     """Implements sim.worker.Host."""
 
     def __init__(
-        self, spec: ClusterSpec, timers: Timers, on_end: Callable[[Job, Ns], None], on_loss: Callable[[Job, Ns], None]
+        self,
+        spec: ClusterSpec,
+        timers: Timers,
+        on_end: Callable[[Job, Ns], None],
+        on_loss: Callable[[Job, Ns], None],
+        opens_ns: Ns = 0,
     ) -> None:
-        """`on_end` hears of every job that ended by itself, `on_loss` of every one that went with its worker."""
+        """`on_end` hears of every job that ended by itself, `on_loss` of every one that went with its worker.
+
+        opens_ns   what the spec's failures count from
+        """
         self.spec, self._timers, self._on_end, self._on_loss = spec, timers, on_end, on_loss
         self.workers = [Worker(pool, self, timers) for pool in spec.workers for _ in range(pool.workers)]
         self.front = [worker for worker in self.workers if worker.spec.role != "decode"]
@@ -54,7 +62,7 @@ class Cluster:
         self._byte_ns = NS_PER_S / spec.transfer_bytes_per_s if self.back else 0.0
         self._front_ns = s_to_ns(spec.front_s)
         for ordinal, after_s in spec.fail_worker_at_s:
-            timers.at(timers.now + s_to_ns(after_s), self._fail, self.workers[ordinal])
+            timers.at(opens_ns + s_to_ns(after_s), self._fail, self.workers[ordinal])
 
     # -- for the driver --------------------------------------------------------------------------------------------------------
 
@@ -88,8 +96,16 @@ class Cluster:
     def forget(self, job: Job, now: Ns) -> None:
         """Its client has given it up."""
         job.gone = True
-        if job.worker is not None:
-            job.worker.forget(job, now)
+        if job.worker is None:
+            return  # on its way through the front
+        for worker in self.back:
+            if job in worker.incoming:
+                worker.incoming.remove(job)
+                worker.load -= 1
+                self._dropped(job, now)
+                self._take_in(worker, now)  # those behind it may fit
+                return
+        job.worker.forget(job, now)
 
     def close(self, conversation: Conversation) -> None:
         """It has ended. What it left in the caches stays until it is evicted."""
@@ -109,18 +125,22 @@ class Cluster:
             return None
         if self.spec.routing == "affinity":
             home = conversation.home
-            if home is None:
-                conversation.home = home = min(front, key=_HOMES)
-                home.homes += 1
-            elif not home.alive or (_is_full(home) and not all(map(_is_full, front))):
-                home.homes -= 1
-                conversation.home = home = min(front, key=_LOAD if home.alive else _HOMES)
-                home.homes += 1
-            return home
+            if home is None or not home.alive:
+                self._move(conversation, min(front, key=_HOMES))
+            elif _is_full(home) and (others := [worker for worker in front if not _is_full(worker)]):
+                self._move(conversation, min(others, key=_LOAD))
+            return conversation.home
         if self.spec.routing == "round_robin":
             self._turn += 1
             return front[(self._turn - 1) % len(front)]
         return min(front, key=_LOAD)
+
+    @staticmethod
+    def _move(conversation: Conversation, home: Worker) -> None:
+        if conversation.home is not None:
+            conversation.home.homes -= 1
+        conversation.home = home
+        home.homes += 1
 
     # -- sim.worker.Host -------------------------------------------------------------------------------------------------------
 

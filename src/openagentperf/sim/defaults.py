@@ -35,9 +35,7 @@ _MIN_SHARE, _MIN_BYTES = 0.2, 8e9
 def derive(system: SystemEntry, model: Model, name: str) -> Deployment:
     """The rule's deployment. UsageError where a cell that it needs is unknown, or nothing fits."""
     ledger = Ledger()
-    weights = model.served_weights or model.weights
-    dense = model.served_weights or model.dense_weights
-    shape = shape_of(model, name, ledger, weights, dense, "fp8", "fp8")
+    shape = shape_of(model, name, ledger, *model.served, "fp8", "fp8")
     part = system.accelerator
     at = f"accelerator.{system.accelerator_name}"
     memory = ledger.read(f"{at}.memory", part.memory) * 1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -9,7 +10,7 @@ from msgspec import Meta, Struct
 from openagentperf.errors import UsageError
 from openagentperf.sim.cells import Constant, Ledger
 from openagentperf.sim.entries import Model, SystemEntry
-from openagentperf.sim.physics import Machine, Split, machine_of, pool_bytes, step_costs
+from openagentperf.sim.physics import Machine, Split, machine_of, pool_bytes, slowed, step_costs
 from openagentperf.sim.shapes import Shape, shape_of
 from openagentperf.sim.spec import ClusterSpec, FirstToken, Role, Routing, WorkerSpec
 from openagentperf.sim.watts import BoundaryRatios, draw_of, ratios_of
@@ -59,9 +60,31 @@ class Deployment(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who streams it where roles are split (spec.ClusterSpec.first_token): engines differ."""
     transfer_start_s: Seconds = 0.01
     """Between a prompt's last chunk and its first decode step, besides the bytes: notification and placement."""
+    prefill_slowdown: Annotated[float, Meta(gt=0)] = 1.1
+    decode_slowdown: Annotated[float, Meta(gt=0)] = 1.08
+    """Where roles are split: a step in service over the same step by itself, as its kernels and launches add up to."""
     source: str = ""
     """Who runs it so, or the rule that made it."""
     note: str = ""
+
+    @property
+    def accelerators(self) -> int:
+        return sum(pool.accelerators for pool in self.pools)
+
+    @property
+    def split(self) -> bool:
+        """Prefill and decode have pools of their own."""
+        return len({pool.role for pool in self.pools}) > 1
+
+    @property
+    def slowdowns(self) -> tuple[float, float]:
+        """Of prefill and of decode."""
+        return (self.prefill_slowdown, self.decode_slowdown) if self.split else (1.0, 1.0)
+
+    def precisions(self, model: Model) -> tuple[str, str, str, str]:
+        """Of the routed experts, of all other weights, of the KV, and of an indexer's keys."""
+        weights, dense = model.served
+        return self.weights or weights, self.dense_weights or dense, self.kv, self.index or self.kv
 
 
 class Scale(Struct, frozen=True, kw_only=True):
@@ -77,6 +100,12 @@ class Scale(Struct, frozen=True, kw_only=True):
 
 
 MEMORY_SHARE_UNCERTAINTY = 0.02
+SLOWDOWN_UNCERTAINTY = 0.1
+"""Of the whole factor: as much as there is of it."""
+_CORRECTION = (
+    "aiconfigurator 0.12.0: prefill_latency_correction 1.1, decode_latency_correction 1.08 of its disaggregated mode (cli/example.yaml, "
+    '"silicon-calibrated"); its static mode, whose sums of kernels the efficiencies here are fitted to, has none'
+)
 _PLAIN = Scale()
 
 
@@ -99,49 +128,57 @@ def compile_cluster(
     where = f"{system.name} with {name}"
     ledger = Ledger()
     _check(system, deployment, where)
-    weights = deployment.weights or model.served_weights or model.weights
-    dense = deployment.dense_weights or model.served_weights or model.dense_weights
-    shape = shape_of(model, name, ledger, weights, dense, deployment.kv, deployment.index or deployment.kv)
+    shape = shape_of(model, name, ledger, *deployment.precisions(model))
     if deployment.max_model_len > shape.context:
         found, most = f"max_model_len is {deployment.max_model_len:,}", f"{shape.context:,} tokens"
         raise UsageError(where, found, f"{model.title} reads {most} at most", "lower it")
-    acceptance = _acceptance(model, name, deployment.draft_tokens, ledger, scale)
+    acceptance, spread = _acceptance(model, name, deployment.draft_tokens, ledger, scale)
     workers = tuple(
-        _worker(system, shape, deployment, pool, acceptance, scale, ledger, where) for pool in deployment.pools
+        _worker(system, shape, deployment, pool, acceptance, spread, scale, ledger, where) for pool in deployment.pools
     )
-    machine = _machine(system, shape, deployment.pools[0], scale, ledger)
-    split = len({pool.role for pool in deployment.pools}) > 1
-    used = sum(pool.accelerators for pool in deployment.pools)
-    fabric = (
-        machine.link_bytes_per_s
-        if used <= machine.domain
-        else machine.scale_out_bytes_per_s or machine.link_bytes_per_s
-    )
+    used, fabric = deployment.accelerators, 0.0
+    if deployment.split:
+        fabric = machine_for(system, shape, used, scale, ledger).link(used)
     spec = ClusterSpec(
         name=f"{system.name}, {name}, {describe(deployment)}",
         workers=workers,
         max_model_len=deployment.max_model_len,
         routing=deployment.routing,
-        transfer_bytes_per_s=fabric if split else 0.0,
-        transfer_start_s=deployment.transfer_start_s if split else 0.0,
+        transfer_bytes_per_s=fabric,
+        transfer_start_s=deployment.transfer_start_s if deployment.split else 0.0,
         first_token=deployment.first_token,
     )
     ratios = ratios_of(system, ledger)
     return Compiled(
         spec=spec,
-        constants=tuple(sorted((*ledger.constants, _memory_share(deployment)), key=lambda c: c.name)),
+        constants=tuple(sorted((*ledger.constants, *_chosen(deployment)), key=lambda c: c.name)),
         ratios=ratios,
         system=_inventory(system, deployment),
         notes=tuple(note for note in (system.note, system.accelerator.note, model.note, deployment.note) if note),
     )
 
 
-def _memory_share(deployment: Deployment) -> Constant:
-    """An option of engines that hardly anybody discloses; where weights nearly fill the memory, it decides what the KV pool is."""
-    return Constant(
-        name="deployment.memory_share", value=deployment.memory_share, unit="share", mark="assumed",
-        source="chosen: an engine's option, 0.9 or a little less by default", uncertainty=MEMORY_SHARE_UNCERTAINTY,
-    )  # fmt: skip
+def _chosen(deployment: Deployment) -> list[Constant]:
+    """What of a deployment hardly anybody discloses: the share of memory, which decides what the KV pool is where weights nearly fill it,
+    and what serving with split roles costs a step."""
+    rows = [("memory_share", deployment.memory_share, "share", "chosen: an engine's option, 0.9 or a little less by default",
+             MEMORY_SHARE_UNCERTAINTY)]  # fmt: skip
+    if deployment.split:
+        rows += [
+            ("prefill_slowdown", deployment.prefill_slowdown, "factor", _CORRECTION, SLOWDOWN_UNCERTAINTY),
+            ("decode_slowdown", deployment.decode_slowdown, "factor", _CORRECTION, SLOWDOWN_UNCERTAINTY),
+        ]
+    return [
+        Constant(
+            name=f"deployment.{name}",
+            value=value,
+            unit=unit,
+            mark="assumed",
+            source=source,
+            uncertainty=uncertainty,
+        )
+        for name, value, unit, source, uncertainty in rows
+    ]
 
 
 def describe(deployment: Deployment) -> str:
@@ -160,7 +197,7 @@ def _check(system: SystemEntry, deployment: Deployment, where: str) -> None:
     if roles != {"aggregated"} and roles != {"prefill", "decode"}:
         needed = "either all aggregated, or some prefill and some decode"
         raise UsageError(where, f"the pools are {', '.join(sorted(roles))}", needed, "correct the deployment's roles")
-    used, there = sum(pool.accelerators for pool in deployment.pools), system.accelerators.value
+    used, there = deployment.accelerators, system.accelerators.value
     if there is not None and used > there:
         advice = "lower `groups`, or name a larger system"
         raise UsageError(where, f"the deployment takes {used} accelerators", f"the system has {there:.0f}", advice)
@@ -170,33 +207,50 @@ def _check(system: SystemEntry, deployment: Deployment, where: str) -> None:
             raise UsageError(where, found, "1 or the whole group was needed", "correct ep")
 
 
-def _acceptance(model: Model, name: str, drafts: int, ledger: Ledger, scale: Scale) -> float:
+def _acceptance(model: Model, name: str, drafts: int, ledger: Ledger, scale: Scale) -> tuple[float, float]:
+    """Tokens a step: mean, and standard deviation from step to step.
+
+    A step keeps its j-th drafted token with probability q_j = length with j drafted - length with j - 1; where the length with j is not
+    known, the tokens between two that are known share their difference.
+
+        mean = 1 + sum of q_j        mean of the square = 1 + sum of (2 j + 1) q_j
+    """
     if not drafts:
-        return 1.0
+        return 1.0, 0.0
     cell = model.acceptance.get(str(drafts))
     length = ledger.read(f"model.{name}.acceptance.{drafts}", cell, "tokens a step")
     if not model.draft_layers.value:
         found = f"draft_tokens is {drafts}, and {model.title} has no draft layer of its own in the catalogue"
         raise UsageError(f"model {name}", found, "", "set draft_tokens to 0")
     ledger.refuse(f"model {name}")
-    return 1 + (length - 1) * scale.acceptance
+    mean = 1 + (length - 1) * scale.acceptance
+    square, below, last = 1.0, 1.0, 0
+    for j in (j for j in range(1, drafts + 1) if str(j) in model.acceptance):
+        upto = ledger.read(f"model.{name}.acceptance.{j}", model.acceptance[str(j)])
+        # 2 j + 1 is j + last + 2 in the mean over the drafted tokens from last + 1 to j.
+        square += (j + last + 2) * (upto - below) * scale.acceptance
+        below, last = upto, j
+    ledger.refuse(f"model {name}")
+    return mean, sqrt(max(0.0, square - mean * mean))
 
 
-def _machine(system: SystemEntry, shape: Shape, pool: PoolPlan, scale: Scale, ledger: Ledger) -> Machine:
+def machine_for(system: SystemEntry, shape: Shape, accelerators: int, scale: Scale, ledger: Ledger) -> Machine:
+    """One of so many accelerators that exchange data, with these weights. UsageError where a cell that they need is unknown."""
     domain = system.accelerator.scale_up_domain.value or 1
     return machine_of(
         system.accelerator, system.accelerator_name, shape.family, shape.weights, ledger,
-        compute=scale.compute, bandwidth=scale.bandwidth, overhead=scale.overhead, spread=pool.tp * pool.dp > domain,
+        compute=scale.compute, bandwidth=scale.bandwidth, overhead=scale.overhead, spread=accelerators > domain,
         indexed=any(part.index_flops for part in shape.parts),
     )  # fmt: skip
 
 
 def _worker(
-    system: SystemEntry, shape: Shape, deployment: Deployment, pool: PoolPlan, acceptance: float, scale: Scale, ledger: Ledger, where: str
+    system: SystemEntry, shape: Shape, deployment: Deployment, pool: PoolPlan, acceptance: float, spread: float, scale: Scale,
+    ledger: Ledger, where: str,
 ) -> WorkerSpec:  # fmt: skip
     drafts = deployment.draft_tokens
     split = Split(tp=pool.tp, dp=pool.dp, ep=pool.ep)
-    machine = _machine(system, shape, pool, scale, ledger)
+    machine = machine_for(system, shape, split.accelerators, scale, ledger)
     at = f"{where}, {pool.role}"
     room = pool_bytes(shape, machine, split, deployment.memory_share, pool.chunk_tokens, bool(drafts), at)
     longest = shape.kv_bytes(deployment.max_model_len)
@@ -214,17 +268,20 @@ def _worker(
         else 0.0
     )
     ledger.refuse(at)
+    costs = step_costs(
+        shape, machine, split, max_batch=pool.max_batch, drafts=drafts, acceptance=acceptance, spread=spread
+    )
     return WorkerSpec(
         pool=pool.role,
         role=pool.role,
         workers=pool.groups * pool.dp,
         accelerators_per_worker=float(pool.tp),
-        costs=step_costs(shape, machine, split, max_batch=pool.max_batch, drafts=drafts, acceptance=acceptance),
+        costs=slowed(costs, *deployment.slowdowns),
         power=draw_of(system.accelerator, system.accelerator_name, shape, machine, split, ledger,
                       batch=pool.max_batch // 2, drafts=drafts, power=scale.power),
         max_batch=pool.max_batch,
         chunk_tokens=pool.chunk_tokens,
-        kv=tuple(group for part in shape.parts for group in part.kv),
+        kv=shape.kv,
         kv_pool_bytes=room,
         block_tokens=deployment.block_tokens,
         lockstep=pool.dp if shape.moe_layers else 1,
@@ -234,7 +291,7 @@ def _worker(
 
 
 def _inventory(system: SystemEntry, deployment: Deployment) -> System:
-    used = sum(pool.accelerators for pool in deployment.pools)
+    used = deployment.accelerators
     whole = system.accelerators.value or used
     part = used / whole
     racks = system.racks.value

@@ -80,7 +80,7 @@ class Generation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     collective_start: Cell
     """Of one all-reduce or all-to-all, whatever its size."""
     prefill_start: Cell
-    """Of a chunk, a layer: what its launches cost however few its tokens are."""
+    """Of a chunk, a layer: what its launches cost however few its tokens are, and however many prompts share it."""
     runtime_memory: Cell
     """Context, libraries, graphs and the buffers of collectives, an accelerator."""
     idle: Cell
@@ -183,6 +183,11 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     acceptance: dict[str, Cell] = {}
     """Tokens a step, by the number of drafted tokens."""
     note: str = ""
+
+    @property
+    def served(self) -> tuple[str, str]:
+        """Precisions that a deployment takes by default: of the routed experts, of all else."""
+        return self.served_weights or self.weights, self.served_weights or self.dense_weights
 
 
 class SystemEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from openagentperf.sim.prefix import Path
 from openagentperf.sim.strand import Lease
@@ -12,6 +13,8 @@ from openagentperf.units import Ns
 
 if TYPE_CHECKING:
     from openagentperf.sim.worker import Worker
+
+_Event: TypeAlias = tuple[Ns, int, Callable[[Any, Ns], None], Any]
 
 
 class Job:
@@ -67,25 +70,35 @@ class Host(Protocol):
 
 
 class Timers:
-    """The event heap: (time, order, call, argument)."""
+    """The events to come: (time, order, call, argument). Two heaps, because agents in their tool delays are thousands, and the events of a
+    few dozen workers, three of four, would be sifted through them."""
 
-    __slots__ = ("_heap", "_order", "now", "stopped")
+    __slots__ = ("_far", "_near", "_next", "now", "stopped")
 
     def __init__(self, now: Ns) -> None:
         self.now = now
         self.stopped = False
-        self._heap: list[tuple[Ns, int, Callable[[Any, Ns], None], Any]] = []
-        self._order = 0
+        self._near: list[_Event] = []
+        self._far: list[_Event] = []
+        self._next = count().__next__
 
     def at(self, when: Ns, call: Callable[[Any, Ns], None], what: Any) -> None:
         """`call(what, when)`; of equal times the one asked for first goes first."""
-        self._order = order = self._order + 1
-        heappush(self._heap, (when, order, call, what))
+        heappush(self._near, (when, self._next(), call, what))
+
+    def later(self, when: Ns, call: Callable[[Any, Ns], None], what: Any) -> None:
+        """The same, for what is some seconds away."""
+        heappush(self._far, (when, self._next(), call, what))
 
     def run(self) -> None:
         """Until nothing is left, or `stopped`."""
-        heap = self._heap
-        while heap and not self.stopped:
-            when, _, call, what = heappop(heap)
+        near, far = self._near, self._far
+        while not self.stopped:
+            if near and not (far and far[0] < near[0]):
+                when, _, call, what = heappop(near)
+            elif far:
+                when, _, call, what = heappop(far)
+            else:
+                return
             self.now = when
             call(what, when)

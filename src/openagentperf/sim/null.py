@@ -12,20 +12,18 @@ program came to read it is not the client's doing), first_ns (just before its fi
 
 from __future__ import annotations
 
-import os
 import re
 import select
 import signal
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Sequence
 
 from openagentperf.client.clock import ANCILLARY_BYTES, SO_TIMESTAMPNS, Clock, now_ns
 from openagentperf.errors import UsageError
 from openagentperf.seeds import Stream
-from openagentperf.sim.serve import arguments
+from openagentperf.sim.serve import arguments, when_stdin_closes
 from openagentperf.units import NS_PER_MS, Ns
 
 TICKS = 4096
@@ -246,7 +244,7 @@ class NullServer:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = arguments("A server that answers by the clock and computes nothing.")
+    parser = arguments("A server that answers by the clock and computes nothing.", names_a_model=False)
     parser.add_argument("--ttft-ms", type=float, default=200)
     parser.add_argument("--jitter-ms", type=float, default=300)
     parser.add_argument("--interval-ms", type=float, default=20)
@@ -260,17 +258,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     if given.until_stdin_closes:
-        threading.Thread(target=_await_stdin, args=(stop,), daemon=True).start()
+        when_stdin_closes(stop)
     sys.stdout.write(f"listening on http://127.0.0.1:{server.port}/v1\n")
     sys.stdout.flush()
     server.run()
-
-
-def _await_stdin(stop: object) -> None:
-    while os.read(0, 4096):
-        pass
-    assert callable(stop)
-    stop()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From a model's quantities and a machine's rates to what a worker's steps cost and what its memory holds.
 
     prefill, a token        arithmetic at its context / (accelerators x MFU x peak) + streams / bandwidth + its bytes between ranks
+    prefill, a chunk        layers x prefill start, once for all prompts in it
     decode step, batch b    layers x layer start + collectives
                             + longer of: routed experts touched / bandwidth, decode_compute x their arithmetic
                             + longer of: other weights and streams / bandwidth, decode_compute x their arithmetic
@@ -22,6 +23,7 @@ from __future__ import annotations
 import math
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from openagentperf.errors import UsageError
 from openagentperf.sim.cells import Ledger
@@ -67,10 +69,14 @@ class Machine(Struct, frozen=True, kw_only=True):
     layer_start_s: float
     collective_start_s: float
     prefill_start_s: float
-    """A layer, like layer_start_s."""
+    """A layer, like layer_start_s, and chunk."""
     memory_bytes: float
     runtime_bytes: float
     mfu: float
+
+    def link(self, accelerators: int) -> float:
+        """Bytes a second between so many: over scale-up links within the domain, over scale-out links beyond it."""
+        return self.link_bytes_per_s if accelerators <= self.domain else self.scale_out_bytes_per_s
 
 
 def generation_of(accelerator: Accelerator, name: str) -> Generation:
@@ -219,9 +225,12 @@ def pool_bytes(
 
 
 def step_costs(
-    shape: Shape, machine: Machine, split: Split, *, max_batch: int, drafts: int, acceptance: float
+    shape: Shape, machine: Machine, split: Split, *, max_batch: int, drafts: int, acceptance: float, spread: float = 0.0
 ) -> StepCosts:
-    """What the steps of one worker cost (spec.StepCosts), by batch up to `max_batch`."""
+    """What the steps of one worker cost (spec.StepCosts), by batch up to `max_batch`.
+
+    A step that only prefills is a forward pass that prefill's own rates and start hold whole, so batch 0 adds nothing to it.
+    """
     queries = 1 + drafts
     fixed_flops = split.tp * _rank_share(shape.matrix_flops, 2 * shape.replicated_parameters, split.tp) + sum(
         p.fixed_flops for p in shape.parts
@@ -236,14 +245,27 @@ def step_costs(
     )
     context_s = context_flops / rate + index_flops / index_rate
     return StepCosts(
-        step_s=tuple(step_seconds(shape, machine, split, batch, drafts) for batch in range(max_batch + 1)),
+        step_s=(0.0, *(step_seconds(shape, machine, split, batch, drafts) for batch in range(1, max_batch + 1))),
         per_kv_token_s=sum(p.context_bytes / min(split.tp, p.kv_heads) for p in shape.parts) / machine.bytes_per_s
         + queries * (sum(p.decode_context_flops for p in shape.parts) / rate + index_flops / index_rate),
         tokens_per_step=acceptance if drafts else 1.0,
+        tokens_per_step_spread=spread,
         prefill_token_s=token_s,
         prefill_context_s=context_s,
-        prefill_start_s=shape.layers * machine.prefill_start_s,
+        chunk_start_s=shape.layers * machine.prefill_start_s,
         prefill_spread=shape.expert_flops / rate / (token_s + context_s * TYPICAL_CONTEXT) if split.dp > 1 else 0.0,
+    )
+
+
+def slowed(costs: StepCosts, prefill: float, decode: float) -> StepCosts:
+    """The same steps, each so many times as long."""
+    return replace(
+        costs,
+        step_s=tuple(step * decode for step in costs.step_s),
+        per_kv_token_s=costs.per_kv_token_s * decode,
+        prefill_token_s=costs.prefill_token_s * prefill,
+        prefill_context_s=costs.prefill_context_s * prefill,
+        chunk_start_s=costs.chunk_start_s * prefill,
     )
 
 
@@ -314,7 +336,6 @@ def _travel_seconds(shape: Shape, machine: Machine, split: Split) -> float:
     all-reduce  2 (tp - 1) / tp x hidden x 2 bytes, twice a layer, split over the ranks' own links
     exchange    distinct other ranks that hold its experts x hidden x (1 + 2 bytes), once a layer with experts
     """
-    link = machine.link_bytes_per_s if split.accelerators <= machine.domain else machine.scale_out_bytes_per_s
     bytes_out = 0.0
     if split.tp > 1:
         bytes_out += 2 * shape.layers * 2 * (split.tp - 1) / split.tp * shape.hidden * _REDUCE_BYTES
@@ -323,4 +344,4 @@ def _travel_seconds(shape: Shape, machine: Machine, split: Split) -> float:
         hit = ranks * (1 - (1 - 1 / ranks) ** shape.top_k) if split.ep > 1 else ranks
         away = hit * (ranks - 1) / ranks
         bytes_out += shape.moe_layers * away * shape.hidden * (_DISPATCH_BYTES + _COMBINE_BYTES) / split.tp
-    return bytes_out / link if bytes_out else 0.0
+    return bytes_out / machine.link(split.accelerators) if bytes_out else 0.0

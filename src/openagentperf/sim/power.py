@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from openagentperf.records.power import MODELLED
 from openagentperf.units import NS_PER_S, Ns
 
 DEVICE = "GPU-00000000-simulated"
@@ -66,7 +67,7 @@ class PowerMeter:
 
 def page(meter: PowerMeter) -> bytes:
     """Power in W and energy in mJ, as the DCGM exporter writes them."""
-    labels = f'{{gpu="0",UUID="{DEVICE}",device="simulated0",modelName="simulated accelerator (modelled power)"}}'
+    labels = f'{{gpu="0",UUID="{DEVICE}",device="simulated0",modelName="simulated accelerator ({MODELLED})"}}'
     return (
         "# HELP DCGM_FI_DEV_POWER_USAGE Power draw (in W), modelled.\n# TYPE DCGM_FI_DEV_POWER_USAGE gauge\n"
         f"DCGM_FI_DEV_POWER_USAGE{labels} {meter.watts:.6f}\n"

@@ -11,9 +11,9 @@ Eviction takes blocks one at a time in the order of their ticks, the deepest of 
 exactly as a queue of single blocks would (sim.kvcache.KvPool, the twin in the tests). What a sequence computes is its own until it is
 published; of two that computed the same at once the second's copy is dropped then, or kept for itself where nothing follows it.
 
-Layer groups (spec.KvGroup) share the pool's bytes. Full and compressed groups cost bytes a block. Window and state groups can be
-resumed only where their window's tail or their state was kept, so a strand has a *mark* at its end: it costs the groups' fixed
-bytes, moves on with the end, and is lost with the last block. Where there are such groups, only a mark on the path is a hit.
+Layer groups (spec.KvGroup) share the pool's bytes. Full and compressed groups cost bytes a block. Window groups can be resumed only
+where their window's tail was kept, so a strand has a *mark* at its end: it costs the bytes of all windows, moves on with the
+end, and is lost with the last block. Where there are such groups, only a mark on the path is a hit.
 
 Host tier: evicted blocks go there, and leave it, least recently used first, when it is full. A lease that finds blocks there says how
 many bytes have to come back.
@@ -26,8 +26,9 @@ from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
 from openagentperf.sim.hosttier import HostTier
+from openagentperf.sim.kvbytes import KvBytes
 from openagentperf.sim.spec import KvGroup
-from openagentperf.sim.strand import Lease, Strand, block_and_mark_bytes
+from openagentperf.sim.strand import Lease, Strand
 
 Path: TypeAlias = Sequence[tuple[int, int]]
 """(strand key, block at which the prompt leaves it), outermost first, ends rising."""
@@ -53,7 +54,8 @@ class PrefixPool:
 
     def __init__(self, kv: Sequence[KvGroup], pool_bytes: float, block_tokens: int, host_bytes: float = 0.0) -> None:
         self.block_tokens = block_tokens
-        self.block_bytes, self.mark_bytes = block_and_mark_bytes(kv, block_tokens)
+        weight = KvBytes(kv)
+        self.block_bytes, self.mark_bytes = round(weight.per_token * block_tokens), round(weight.windows)
         self.capacity = int(pool_bytes)
         self.pinned = 0
         """Bytes that running sequences hold, shared ones once."""
@@ -240,7 +242,7 @@ class PrefixPool:
         if mark_bytes and lease.full:
             strand, upto, _ = holds[-1]
             if upto == strand.end > strand.start and not strand.mark:
-                strand.mark = True  # its window or state at the prompt's end, until now among its own
+                strand.mark = True  # its windows at the prompt's end, until now among its own
                 lease.own -= mark_bytes
         self.pinned -= lease.own
         lease.own = 0

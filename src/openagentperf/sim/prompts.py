@@ -25,6 +25,7 @@ class Prompts(Steps):
     __slots__ = (
         "_chunk",
         "_chunk_ns",
+        "_chunk_start_ns",
         "_context_ns",
         "_group",
         "_group_end",
@@ -51,6 +52,7 @@ class Prompts(Steps):
         self._token_ns = costs.prefill_token_s * NS_PER_S
         self._context_ns = costs.prefill_context_s * NS_PER_S
         self._start_ns = costs.prefill_start_s * NS_PER_S
+        self._chunk_start_ns = costs.chunk_start_s * NS_PER_S
         self._chunk = spec.chunk_tokens
         self._chunk_ns = 0.0
         """Prefill of its own group in each step."""
@@ -102,7 +104,7 @@ class Prompts(Steps):
                 self._part = job
                 break
         if group:
-            self._chunk_ns = work / steps
+            self._chunk_ns = self._chunk_start_ns + work / steps
             self._group_end = self._step + steps
         else:
             self._chunk_ns = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ _DETAILS = (
     "the phase ended while the turn was open",
 )
 _STATUS = (200, 400, 200, 200, 0, 200)
-
+"""Of an answer that had begun; 0 before its first byte."""
 
 FIELDS = (
     "agent", "replay", "trajectory", "turn", "line", "last", "due_ns", "first_output_ns", "last_output_ns", "closed_ns",
@@ -33,8 +32,8 @@ FIELDS = (
 )  # fmt: skip
 
 
-def columns(rows: array[int], work: Workload, spec: ClusterSpec) -> dict[str, NDArray[Any]]:
-    """Of records.turns.TurnRow, from FIELDS row after row. Columns that are alike share their memory: not to be written to."""
+def columns(rows: bytes | bytearray, work: Workload, spec: ClusterSpec) -> dict[str, NDArray[Any]]:
+    """Of records.turns.TurnRow, from FIELDS row after row, each an int64. Columns that are alike share memory: not to be written to."""
     table = (
         np.frombuffer(rows, dtype=np.int64).reshape(-1, len(FIELDS)) if rows else np.zeros((0, len(FIELDS)), np.int64)
     )
@@ -49,6 +48,8 @@ def columns(rows: array[int], work: Workload, spec: ClusterSpec) -> dict[str, ND
     # Tokens of one step come in one event, and each step in a read of its own.
     per_step = spec.workers[-1].costs.tokens_per_step
     events = np.where(answered, 1 + np.ceil((output - 1) / per_step).astype(np.int64), made["first_output_ns"] >= 0)
+    status = np.array(_STATUS, np.int64)[code]
+    status[(status == _STATUS[OK]) & (made["first_output_ns"] < 0)] = 0
     text_bytes = np.where(answered, output * BYTES_PER_TOKEN, 0)
     zero, none, one = (np.broadcast_to(np.int64(value), n) for value in (0, -1, 1))
     return {
@@ -57,7 +58,7 @@ def columns(rows: array[int], work: Workload, spec: ClusterSpec) -> dict[str, ND
         "last": made["last"].astype(np.bool_),
         "sent_ns": made["due_ns"],
         "first_byte_ns": made["first_output_ns"],
-        "status": np.array(_STATUS, np.int64)[code],
+        "status": status,
         "failure": np.array(_FAILURES)[code],
         "detail": np.array(_DETAILS, np.object_)[code],
         "finish": np.array(("length", ""))[(~answered).astype(np.int64)],

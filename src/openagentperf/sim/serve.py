@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,26 @@ from openagentperf.sim.workernode import node_of, power_of
 DEFAULT_MODEL = "openagentperf-sim"
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
+def arguments(description: str, *, names_a_model: bool = True) -> argparse.ArgumentParser:
     """The options that every server of this package has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
+    if names_a_model:
+        parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--until-stdin-closes", action="store_true")
     return parser
+
+
+def when_stdin_closes(call: Callable[[], object]) -> None:
+    """`call`, from a thread of its own. A thread, because epoll refuses files and /dev/null; os.read, because one inside sys.stdin would
+    hold its lock at exit."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        call()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 async def listen(handler: Handler, port: int, until_stdin_closes: bool) -> None:
@@ -52,8 +66,7 @@ async def listen(handler: Handler, port: int, until_stdin_closes: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if until_stdin_closes:
-        # A thread, because epoll refuses files and /dev/null; os.read, because one inside sys.stdin would hold its lock at exit.
-        threading.Thread(target=_await_stdin, args=(loop, stop.set), daemon=True).start()
+        when_stdin_closes(partial(_stop_from_outside, loop, stop))
     connections: set[Connection] = set()
     server = await loop.create_server(lambda: Connection(handler, connections), "127.0.0.1", port, backlog=4096)
     bound = server.sockets[0].getsockname()[1]
@@ -71,11 +84,9 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def _await_stdin(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
-    while os.read(0, 4096):
-        pass
+def _stop_from_outside(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     with contextlib.suppress(RuntimeError):  # the loop ended first
-        loop.call_soon_threadsafe(stop)
+        loop.call_soon_threadsafe(stop.set)
 
 
 async def serve(

@@ -16,6 +16,7 @@ from msgspec import Struct
 from openagentperf.errors import UsageError
 from openagentperf.sim.cells import Cell, Ledger
 from openagentperf.sim.entries import Attention, Model
+from openagentperf.sim.kvbytes import KvBytes
 from openagentperf.sim.spec import KvGroup
 
 WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "int4": 0.53125, "mxfp4": 0.53125, "nvfp4": 0.5625}
@@ -121,11 +122,11 @@ class Shape(Struct, frozen=True, kw_only=True):
 
     def kv_bytes(self, context: int) -> float:
         """Of one sequence, one copy."""
-        groups = [group for part in self.parts for group in part.kv]
-        return sum(
-            group.fixed_bytes + group.bytes_per_token * (min(context, group.window_tokens) if group.kind == "window" else context)
-            for group in groups
-        )  # fmt: skip
+        return KvBytes(self.kv).of(context)
+
+    @property
+    def kv(self) -> tuple[KvGroup, ...]:
+        return tuple(group for part in self.parts for group in part.kv)
 
     def touched(self, tokens: float) -> float:
         """Expected share of the experts of a layer that a step of so many tokens reads: each token picks top_k different ones, evenly.

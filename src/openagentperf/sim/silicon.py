@@ -21,9 +21,9 @@ from msgspec.structs import replace
 
 from openagentperf.errors import UsageError
 from openagentperf.sim.cells import Cell, Constant, Ledger
-from openagentperf.sim.deployment import Compiled, Deployment, PoolPlan
+from openagentperf.sim.deployment import Compiled, Deployment, PoolPlan, Scale, machine_for
 from openagentperf.sim.entries import Attention, Model, SystemEntry
-from openagentperf.sim.physics import TYPICAL_CONTEXT, Split, machine_of, step_parts
+from openagentperf.sim.physics import TYPICAL_CONTEXT, Split, slowed, step_parts
 from openagentperf.sim.shapes import shape_of
 from openagentperf.sim.silicontables import DecodeFit, PrefillFit, Tables, decode_fit, prefill_fit, seconds, where
 from openagentperf.sim.spec import StepCosts
@@ -72,18 +72,19 @@ def measured(
     deployment: Deployment,
     tables: Tables,
     name: str,
-    compute: float = 1.0,
+    scale: Scale,
 ) -> Compiled:
     """`compiled` with measured step costs. UsageError where the tables lack an operation of every pool.
 
-    compute   of deployment.Scale, for bands: times are divided by it, but never moved by more than UNCERTAINTY
+    scale   for bands: measured times are divided by its `compute`, but never moved by more than UNCERTAINTY; what is computed moves with
+            all of it
     """
-    pace = min(max(compute, 1 - UNCERTAINTY), 1 + UNCERTAINTY)
+    pace = min(max(scale.compute, 1 - UNCERTAINTY), 1 + UNCERTAINTY)
     workers, constants, lacking = [], [], []
     for pool, worker in zip(deployment.pools, compiled.spec.workers, strict=True):
         try:
-            gaps = _gaps(system, model, deployment, pool, name)
-            costs = _paced(_costs(worker.costs, pool, model, deployment, tables, gaps), pace)
+            gaps = _gaps(system, model, deployment, pool, name, scale)
+            costs = _costs(worker.costs, pool, model, deployment, tables, gaps, pace)
         except _LackingError as error:
             lacking.append(f"{pool.role}: {error}")
             workers.append(worker)
@@ -109,35 +110,18 @@ class _LackingError(Exception):
     """An operation that no table holds."""
 
 
-def _paced(costs: StepCosts, pace: float) -> StepCosts:
-    return replace(
-        costs,
-        step_s=tuple(step / pace for step in costs.step_s),
-        per_kv_token_s=costs.per_kv_token_s / pace,
-        prefill_token_s=costs.prefill_token_s / pace,
-        prefill_context_s=costs.prefill_context_s / pace,
-    )
-
-
-def _gaps(system: SystemEntry, model: Model, deployment: Deployment, pool: PoolPlan, name: str) -> Timed:
+def _gaps(system: SystemEntry, model: Model, deployment: Deployment, pool: PoolPlan, name: str, scale: Scale) -> Timed:
     """Collectives of a decode step by the sequences of one worker, computed: physics.StepParts.gaps without what a layer's launch takes."""
-    ledger = Ledger()
-    weights = deployment.weights or model.served_weights or model.weights
-    dense = deployment.dense_weights or model.served_weights or model.dense_weights
-    shape = shape_of(model, name, ledger, weights, dense, deployment.kv, deployment.index or deployment.kv)
-    domain = system.accelerator.scale_up_domain.value or 1
-    machine = machine_of(
-        system.accelerator, system.accelerator_name, shape.family, weights, ledger, spread=pool.tp * pool.dp > domain
-    )
-    bare, split = replace(machine, layer_start_s=0.0), Split(tp=pool.tp, dp=pool.dp, ep=pool.ep)
+    ledger, split = Ledger(), Split(tp=pool.tp, dp=pool.dp, ep=pool.ep)
+    shape = shape_of(model, name, ledger, *deployment.precisions(model))
+    bare = replace(machine_for(system, shape, split.accelerators, scale, ledger), layer_start_s=0.0)
     return lambda batch: step_parts(shape, bare, split, round(batch), deployment.draft_tokens).gaps
 
 
 def _costs(
-    computed: StepCosts, pool: PoolPlan, model: Model, deployment: Deployment, tables: Tables, gaps: Timed
+    computed: StepCosts, pool: PoolPlan, model: Model, deployment: Deployment, tables: Tables, gaps: Timed, pace: float
 ) -> StepCosts:
-    weights = deployment.weights or model.served_weights or model.weights
-    dense = deployment.dense_weights or model.served_weights or model.dense_weights
+    weights, dense, _, _ = deployment.precisions(model)
     gemm = _Gemm(tables, dense)
     layers = [_attention(tables, gemm, model, part, pool.tp, dense) for part in model.attention]
     experts = _experts(tables, model, pool, weights)
@@ -154,22 +138,23 @@ def _costs(
         rows = batch * queries
         attention = sum(layer.layers * (layer.decode.base(rows) + layer.around(rows)) for layer in layers)
         group = moe_layers * experts(rows * pool.dp)
-        return deeper * (attention + group + rest(rows) + count * streams(rows) + words(rows))
+        return deeper * (attention + group + rest(rows) + count * streams(rows) + words(rows)) / pace
 
     chunk = pool.chunk_tokens
     one = sum(layer.layers * (layer.prefill.token_s + layer.around(chunk) / chunk) for layer in layers)
     routed = moe_layers * experts(chunk * pool.dp) / chunk
-    one += routed + (rest(chunk) + count * streams(chunk)) / chunk
-    travel = (gaps(2) - gaps(1)) / queries
-    context = sum(layer.layers * layer.prefill.context_s for layer in layers)
-    return replace(
+    one = (one + routed + (rest(chunk) + count * streams(chunk)) / chunk) / pace
+    one += (gaps(2) - gaps(1)) / queries  # the token's bytes between ranks
+    context = sum(layer.layers * layer.prefill.context_s for layer in layers) / pace
+    costs = replace(
         computed,
-        step_s=tuple(step(batch) + gaps(batch) for batch in range(len(computed.step_s))),
-        per_kv_token_s=deeper * queries * sum(layer.layers * layer.decode.slope_s for layer in layers),
-        prefill_token_s=one + travel,
+        step_s=(0.0, *(step(batch) + gaps(batch) for batch in range(1, len(computed.step_s)))),
+        per_kv_token_s=deeper * queries * sum(layer.layers * layer.decode.slope_s for layer in layers) / pace,
+        prefill_token_s=one,
         prefill_context_s=context,
-        prefill_spread=routed / (one + travel + context * TYPICAL_CONTEXT) if pool.dp > 1 else 0.0,
+        prefill_spread=routed / pace / (one + context * TYPICAL_CONTEXT) if pool.dp > 1 else 0.0,
     )
+    return replace(slowed(costs, *deployment.slowdowns), chunk_start_s=computed.chunk_start_s)
 
 
 def _value(cell: Cell | None, default: float = 0.0) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from openagentperf.sim.prefix import Path, PrefixPool
 from openagentperf.sim.spec import WorkerSpec
-from openagentperf.sim.strand import Lease
+from openagentperf.sim.strand import Lease, beginning
 
 SIMILAR = 0.1
 """llama.cpp's default for --slot-prompt-similarity."""
@@ -54,8 +54,8 @@ class SlotPool:
 
     def __init__(self, slots: int) -> None:
         self.slots = [Slot() for _ in range(slots)]
-        self.block_tokens = self.block_bytes = 1
-        self.mark_bytes = self.host_capacity = self.host_used = 0
+        self.block_tokens = 1
+        self.host_capacity = self.host_used = 0
         self.capacity = slots
         self.evicted_blocks = 0
         """Tokens that were overwritten, since the start."""
@@ -73,11 +73,6 @@ class SlotPool:
         """No limit of its own: a slot is as long as the longest request (spec.ClusterSpec.max_model_len)."""
         return 1 << 62
 
-    def match(self, path: Path, prompt_tokens: int) -> tuple[int, int]:
-        """(leading tokens found, the same): the longest of all slots, idle or not. One prompt token is always left to compute."""
-        found = min(max(slot.common(path) for slot in self.slots), prompt_tokens - 1)
-        return found, found
-
     def lease(self, path: Path, prompt_tokens: int, tokens: int) -> SlotLease | None:  # noqa: ARG002 - the question asked of a pool
         """Take a slot; None where all are in use."""
         idle = [slot for slot in self.slots if not slot.busy]
@@ -89,29 +84,19 @@ class SlotPool:
         hits = min(slot.common(path), prompt_tokens - 1)
         if slot.path:
             self.evicted_blocks += max(0, slot.path[-1][1] - hits)
-        slot.busy, slot.path = True, _until(slot.path, hits)
+        slot.busy, slot.path = True, beginning(slot.path, hits)
         return SlotLease(slot, hits, path)
 
     def publish(self, lease: Lease, prompt_tokens: int) -> None:
         """The prompt is computed, and its slot holds it."""
         assert isinstance(lease, SlotLease)
-        lease.slot.path = _until(lease.path, prompt_tokens)
+        lease.slot.path = beginning(lease.path, prompt_tokens)
 
     def release(self, lease: Lease) -> None:
         """The answer has ended, or was given up. What was computed of the prompt stays until another request takes the slot."""
         assert isinstance(lease, SlotLease)
         self._tick += 1
         lease.slot.busy, lease.slot.used = False, self._tick
-
-
-def _until(path: Path, tokens: int) -> Path:
-    """The beginning of a path of so many tokens."""
-    kept: list[tuple[int, int]] = []
-    for key, leaves in path:
-        if kept and kept[-1][1] >= tokens:
-            break
-        kept.append((key, min(leaves, tokens)))
-    return tuple(kept) if tokens else ()
 
 
 def pool_of(spec: WorkerSpec) -> PrefixPool | SlotPool:

@@ -15,20 +15,19 @@ from msgspec import Struct
 Role: TypeAlias = Literal["aggregated", "prefill", "decode"]
 Routing: TypeAlias = Literal["affinity", "least_loaded", "round_robin"]
 FirstToken: TypeAlias = Literal["prefill", "decode"]
-KvKind: TypeAlias = Literal["full", "compressed", "window", "state"]
+KvKind: TypeAlias = Literal["full", "compressed", "window"]
 
 
 class KvGroup(Struct, frozen=True, kw_only=True):
     """KV of one group of layers, for one worker's pool.
 
-    Bytes of a sequence of L tokens: bytes_per_token x L (full, compressed: what a token costs after compression),
-    bytes_per_token x min(L, window_tokens) (window), or fixed_bytes (state); fixed_bytes is added in every kind.
+    Bytes of a sequence of L tokens: bytes_per_token x L (full, compressed: what a token costs after compression), or
+    bytes_per_token x min(L, window_tokens) (window); sim.kvbytes adds them up.
     """
 
     name: str
     kind: KvKind
     bytes_per_token: float = 0.0
-    fixed_bytes: float = 0.0
     window_tokens: int = 0
 
 
@@ -37,18 +36,25 @@ class StepCosts(Struct, frozen=True, kw_only=True):
 
     decode step    = step_s[batch] + per_kv_token_s x (tokens whose KV the batch reads)
     prefill        = prefill_start_s + new x (prefill_token_s + prefill_context_s x (context before + new / 2))
-    mixed step     = decode step + prefill of the chunk in it (aggregated workers)
+    step's chunk   = chunk_start_s + the prefill of all prompts in it
+    mixed step     = decode step + its chunk (aggregated workers)
     """
 
     step_s: tuple[float, ...]
-    """By batch, 0 to max_batch: launch, weights touched, activations, collectives, speculation's extra compute."""
+    """By batch, 0 to max_batch: launch, weights touched, activations, collectives, speculation's extra compute. Batch 0 is the step that
+    only prefills: 0 where chunk_start_s and prefill's own rates hold all of it."""
     per_kv_token_s: float = 0.0
     tokens_per_step: float = 1.0
     """Tokens that a sequence gets from one step: the acceptance length of speculative decoding, 1 without."""
+    tokens_per_step_spread: float = 0.0
+    """Standard deviation of that from step to step (sim.drafts); the step-by-step replica takes the mean in every step."""
     prefill_token_s: float = 0.0
     prefill_context_s: float = 0.0
     """Seconds a new token and token of context before it: attention."""
     prefill_start_s: float = 0.0
+    """Of each prompt, in however many chunks."""
+    chunk_start_s: float = 0.0
+    """Of each step that holds prompts, however many and however long: a forward pass is launched once for all of them."""
     prefill_spread: float = 0.0
     """Of a prompt's time, the share that all workers of a lockstep group compute together wherever the prompt lies: the routed experts."""
 
@@ -61,6 +67,8 @@ class PowerDraw(Struct, frozen=True, kw_only=True):
     """A step with no prefill in it."""
     prefill_w: float
     """A step that is all prefill; mixed steps by the share of their time."""
+    wait_w: float | None = None
+    """In lockstep, done with its own part of a step and waiting for the slowest in a collective. None: as when idle."""
 
 
 class WorkerSpec(Struct, frozen=True, kw_only=True):
@@ -110,7 +118,7 @@ class ClusterSpec(Struct, frozen=True, kw_only=True):
     front_s: float = 0.0
     """From the client to the engine's queue: network, HTTP, tokenising. Every request is so much later, and no worker is busy with it."""
     fail_worker_at_s: tuple[tuple[int, float], ...] = ()
-    """(ordinal over all workers, seconds after the phase's start): the worker is gone from then on, with its cache and its requests."""
+    """(ordinal over all workers, seconds after the measure window opens): the worker is gone then, with its cache and its requests."""
 
     @property
     def accelerators(self) -> float:

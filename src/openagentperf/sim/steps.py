@@ -3,11 +3,11 @@
 Between two events a worker's batch, its prefill and the costs of a step stay as they are but for the KV that grows by every token made:
 
     step      a + g x i               for the i-th step from now
-                  a = step_s[batch] + per_kv_token_s x kv + prefill of a chunk
+                  a = step_s[batch] + per_kv_token_s x kv + prefill of a chunk + wait for the others of a lockstep group
                   g = per_kv_token_s x batch x tokens_per_step: what the tokens of one step add to the next
     m steps   a x m + g x m (m - 1) / 2
 
-Whatever happens takes effect at the end of a step. Busy time, batch and energy are added up on the way.
+Whatever happens takes effect at the end of a step. Busy time, its parts (decode, prefill, wait), batch and energy are added up on the way.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class Steps:
         "_t",
         "_version",
         "_w",
+        "_wait",
+        "_wait_metered",
+        "_wait_w",
         "batch",
         "batch_max",
         "batch_ns",
@@ -45,23 +48,25 @@ class Steps:
         "busy_ns",
         "energy",
         "prefill_ns",
+        "wait_ns",
     )
 
     def __init__(self, power: PowerDraw, timers: Timers) -> None:
         self._at = timers.at
         self._idle_w, self._decode_w, self._prefill_w = power.idle_w, power.decode_w, power.prefill_w
+        self._wait_w = power.idle_w if power.wait_w is None else power.wait_w
         self._t: Ns = timers.now
         self._step = 0
         """Steps since the start, at `_t`."""
-        self._a = self._g = self._w = 0.0
-        """ns; see the module's docstring. `_w`: the prefill in `_a`."""
+        self._a = self._g = self._w = self._wait = 0.0
+        """ns; see the module's docstring. `_w`: the prefill in `_a`, `_wait`: the wait in it."""
         self._next_step = 0
         self._next_t: Ns = timers.now
         self._version = 0
         """Of the event asked for last: earlier ones are void."""
         self._metered: Ns = timers.now
         """Up to when busy time and energy are counted: at `_t`, or later."""
-        self._prefill_metered = 0.0
+        self._prefill_metered = self._wait_metered = 0.0
         """Of the time since `_t`."""
         self.busy = False
         self.batch = 0
@@ -71,12 +76,15 @@ class Steps:
         """Integral of the batch over time."""
         self.busy_ns = 0
         self.prefill_ns = 0.0
+        """Of the busy time, prefill of its own: the rest is decode and `wait_ns`."""
+        self.wait_ns = 0.0
+        """Of the busy time, what a step is longer than its own work, for the slowest of its lockstep group."""
         self.energy = 0.0
         """W x ns, of one accelerator."""
 
     @abstractmethod
     def turn(self, now: Ns) -> None:
-        """At the end of a step, or from rest: change what changes, set `_a`, `_g`, `_w` and `batch`, then arm or rest."""
+        """At the end of a step, or from rest: change what changes, set `_a`, `_g`, `_w`, `_wait` and `batch`, then arm or rest."""
 
     def settle(self, now: Ns) -> None:
         """Bring busy time, batch and energy up to `now`: for readings in between."""
@@ -85,9 +93,11 @@ class Steps:
             self.energy += self._idle_w * spent
             self._metered = now
         elif spent and self._next_t > self._t:
-            prefill = spent * self._w * (self._next_step - self._step) / (self._next_t - self._t)
+            steps_a_ns = (self._next_step - self._step) / (self._next_t - self._t)
+            prefill, wait = spent * self._w * steps_a_ns, spent * self._wait * steps_a_ns
             self._prefill_metered += prefill
-            self._meter(spent, prefill, now)
+            self._wait_metered += wait
+            self._meter(spent, prefill, wait, now)
 
     def _wake_up(self, now: Ns) -> None:
         self.energy += self._idle_w * (now - self._metered)
@@ -101,52 +111,49 @@ class Steps:
 
     def _arm(self, step: int) -> None:
         """Have a turn at the end of this step, unless something comes in earlier."""
-        self._arm_at(step, self._after(step - self._step))
-
-    def _arm_at(self, step: int, when: Ns) -> None:
         self._next_step = step
-        self._next_t = when
+        self._next_t = when = self._end_of(step)
         self._version = version = self._version + 1
         self._at(when, self._due, version)
 
     def _look_in(self, now: Ns) -> None:
         """Have a turn at the end of the step in progress."""
-        steps = self._steps_until(now)
-        when = self._after(steps)
-        if when < now:  # the root was rounded down
-            steps += 1
-            when = self._after(steps)
-        if self._step + steps < self._next_step:
-            self._arm_at(self._step + steps, when)
-
-    def _after(self, steps: int) -> Ns:
-        """When so many steps from `_t` will have ended."""
-        return self._t + int(self._a * steps + self._g * (steps * (steps - 1) / 2) + 0.5)
-
-    def _steps_until(self, now: Ns) -> int:
-        """How many steps from `_t` until one ends at `now` or later: at least 1."""
         elapsed = now - self._t
         a, g = self._a, self._g
-        if g:
-            linear = a - g / 2
-            return max(1, ceil(2 * elapsed / (linear + sqrt(linear * linear + 2 * g * elapsed))))
-        return max(1, ceil(elapsed / a)) if a else 1
+        steps = 1
+        if elapsed > a:  # else it is the first
+            if g:
+                linear = a - g / 2
+                steps = ceil(2 * elapsed / (linear + sqrt(linear * linear + 2 * g * elapsed)))
+            elif a:
+                steps = ceil(elapsed / a)
+        after = self._step + steps
+        if after >= self._next_step:
+            return
+        if self._end_of(after) < now:  # the root was rounded down
+            after += 1
+        if after < self._next_step:
+            self._arm(after)
+
+    def _end_of(self, step: int) -> Ns:
+        steps = step - self._step
+        return self._t + int(self._a * steps + self._g * (steps * (steps - 1) / 2) + 0.5)
 
     def _due(self, version: int, now: Ns) -> None:
-        if version == self._version:
-            self._pass(self._next_step - self._step, now)
-            self.turn(now)
-
-    def _pass(self, steps: int, now: Ns) -> None:
-        """So many whole steps have ended at `now`."""
-        self._meter(now - self._metered, self._w * steps - self._prefill_metered, now)
-        self._prefill_metered = 0.0
-        self._step += steps
+        if version != self._version:
+            return
+        steps = self._next_step - self._step
+        prefill, wait = self._w * steps - self._prefill_metered, self._wait * steps - self._wait_metered
+        self._meter(now - self._metered, prefill, wait, now)
+        self._prefill_metered = self._wait_metered = 0.0
+        self._step = self._next_step
         self._t = now
+        self.turn(now)
 
-    def _meter(self, spent: Ns, prefill: float, now: Ns) -> None:
+    def _meter(self, spent: Ns, prefill: float, wait: float, now: Ns) -> None:
         self.busy_ns += spent
         self.prefill_ns += prefill
+        self.wait_ns += wait
         self.batch_ns += self.batch * spent
-        self.energy += self._decode_w * (spent - prefill) + self._prefill_w * prefill
+        self.energy += self._decode_w * (spent - prefill - wait) + self._prefill_w * prefill + self._wait_w * wait
         self._metered = now

@@ -1,10 +1,8 @@
-"""What the KV pool keeps (sim.prefix): strands, the leases on them, and what a sequence's KV weighs."""
+"""What the KV pool keeps (sim.prefix): strands, and the leases on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from openagentperf.sim.spec import KvGroup
 
 
 class Strand:
@@ -50,28 +48,11 @@ class Lease:
         """(strand, block up to which it is held, block at which the prompt leaves it)."""
 
 
-def block_and_mark_bytes(kv: Sequence[KvGroup], block_tokens: int) -> tuple[int, int]:
-    """(bytes of a block in the groups that keep every token, bytes a sequence needs besides: windows, states, fixed parts)."""
-    per_token = sum(group.bytes_per_token for group in kv if group.kind in ("full", "compressed"))
-    fixed = sum(group.fixed_bytes for group in kv)
-    fixed += sum(group.bytes_per_token * group.window_tokens for group in kv if group.kind == "window")
-    return round(per_token * block_tokens), round(fixed)
-
-
-class Weight:
-    """Bytes of a sequence alone, by spec.KvGroup: what moves from a prefill worker to a decode worker."""
-
-    __slots__ = ("_fixed", "_full", "_longest", "_per_token", "_windows")
-
-    def __init__(self, kv: Sequence[KvGroup]) -> None:
-        self._fixed = sum(group.fixed_bytes for group in kv)
-        self._per_token = sum(group.bytes_per_token for group in kv if group.kind in ("full", "compressed"))
-        self._windows = [(g.bytes_per_token, g.window_tokens) for g in kv if g.kind == "window"]
-        self._longest = max((tokens for _, tokens in self._windows), default=0)
-        self._full = self._fixed + sum(per_token * tokens for per_token, tokens in self._windows)
-
-    def of(self, tokens: int) -> float:
-        if tokens >= self._longest:
-            return self._full + self._per_token * tokens
-        windows = sum(per_token * min(tokens, window) for per_token, window in self._windows)
-        return self._fixed + self._per_token * tokens + windows
+def beginning(chain: Sequence[tuple[int, int]], length: int) -> tuple[tuple[int, int], ...]:
+    """The first `length` tokens (or blocks) of a chain of (strand, where it is left); () of none."""
+    kept: list[tuple[int, int]] = []
+    for strand, leaves in chain:
+        if kept and kept[-1][1] >= length:
+            break
+        kept.append((strand, min(leaves, length)))
+    return tuple(kept) if length else ()

@@ -32,7 +32,9 @@ class PoolUsage(Struct, frozen=True, kw_only=True):
     busy_share: float
     """Of the time, a step was running."""
     prefill_share: float
-    """Of the time, prefill: in aggregated workers the rest of the busy time is decode."""
+    """Of the time, prefill: in aggregated workers the rest of the busy time is decode, and `wait_share`."""
+    wait_share: float = 0.0
+    """Of the time, waiting for the slowest of a lockstep group in the middle of a step: for the prompt of another, mostly."""
     batch_mean: float
     """Sequences that decode at once on one worker, idle time counted as 0."""
     batch_max: int
@@ -50,8 +52,6 @@ class PoolUsage(Struct, frozen=True, kw_only=True):
     """Prompt tokens that came back from the host tier."""
     transfer_busy_share: float
     """Of the time, a prefill worker's link to the decode workers was in use; 0 where roles are not split."""
-    preemptions: int
-    """Always 0: a sequence is admitted only when its answer fits too (sim.worker)."""
     energy_j: float
 
 
@@ -71,6 +71,7 @@ class _Sums(NamedTuple):
 
     busy_ns: float
     prefill_ns: float
+    wait_ns: float
     batch_ns: float
     evicted_blocks: int
     host_hit_tokens: int
@@ -97,18 +98,24 @@ class _Pool:
         return _Sums(
             sum(w.busy_ns for w in ws),
             sum(w.prefill_ns for w in ws),
+            sum(w.wait_ns for w in ws),
             sum(w.batch_ns for w in ws),
             sum(w.pool.evicted_blocks for w in ws),
             sum(w.host_hit_tokens for w in ws),
             sum(w.sent_ns for w in ws),
-            sum(w.energy for w in ws) * self.spec.accelerators_per_worker / NS_PER_S,
+            self.joules_so_far(),
         )
 
+    def joules_so_far(self) -> float:
+        return sum(w.energy for w in self.workers) * self.spec.accelerators_per_worker / NS_PER_S
+
     def read(self) -> None:
-        queue = sum(len(w.waiting) + len(w.incoming) for w in self.workers)
+        queue = 0
+        for worker in self.workers:
+            queue += len(worker.waiting) + len(worker.incoming)
+            self.pinned += worker.pool.pinned
+            self.cached += worker.pool.cached
         self.readings += 1
-        self.pinned += sum(w.pool.pinned for w in self.workers)
-        self.cached += sum(w.pool.cached for w in self.workers)
         self.queue += queue
         self.queue_max = max(self.queue_max, queue)
 
@@ -123,6 +130,7 @@ class _Pool:
             workers=len(self.workers),
             busy_share=(now.busy_ns - opened.busy_ns) / time_ns,
             prefill_share=(now.prefill_ns - opened.prefill_ns) / time_ns,
+            wait_share=(now.wait_ns - opened.wait_ns) / time_ns,
             batch_mean=(now.batch_ns - opened.batch_ns) / time_ns,
             batch_max=max(w.batch_max for w in self.workers),
             kv_pinned_share=self.pinned / room,
@@ -132,7 +140,6 @@ class _Pool:
             queue_max=self.queue_max,
             host_hit_tokens=now.host_hit_tokens - opened.host_hit_tokens,
             transfer_busy_share=(now.sent_ns - opened.sent_ns) / time_ns,
-            preemptions=0,
             energy_j=now.joules - opened.joules,
         )
 
@@ -156,7 +163,7 @@ class Meter:
         """Once a second, or at the phase's end."""
         self._cluster.settle(now)
         for pool in self._pools:
-            joules = pool.sums().joules
+            joules = pool.joules_so_far()
             if now > self._at:
                 self.power.append(
                     PowerPoint(now, pool.spec.pool, (joules - pool.joules) * NS_PER_S / (now - self._at), joules)

@@ -7,7 +7,7 @@ simulated system alone.
 from __future__ import annotations
 
 import gc
-from array import array
+import struct
 from typing import Any
 
 import msgspec
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from openagentperf.agent import Agent, Send
 from openagentperf.errors import UsageError
-from openagentperf.records.phase import PhaseFacts, PhaseOrder
+from openagentperf.records.phase import PhaseFacts, PhaseOrder, Quota, may_close
 from openagentperf.records.turns import ClientSample
 from openagentperf.sim.cluster import Cluster, Conversation
 from openagentperf.sim.jobs import Job, Timers
-from openagentperf.sim.rows import ABORTED, CONNECT, OK, OVERFLOW, RESET, TIMEOUT, columns
+from openagentperf.sim.rows import ABORTED, CONNECT, FIELDS, OK, OVERFLOW, RESET, TIMEOUT, columns
 from openagentperf.sim.spec import ClusterSpec
 from openagentperf.sim.usage import Meter, PowerPoint, Usage
 from openagentperf.sim.workload import Workload
@@ -34,15 +34,10 @@ _TICKS_PER_SAMPLE = 10
 _MOST_TURNS, _MOST_TURNS_AN_AGENT = 20_000, 1_000
 """Turns that may end between two ticks: whoever answers faster answers for nothing, and a closed loop of turns that cost nothing and are
 followed by no delay stands still in time."""
+_ROW = struct.Struct(f"={len(FIELDS)}q")
+"""sim.rows.FIELDS."""
 _REFUSED_NS = NS_PER_MS
 """From the request to the answer that says no."""
-
-
-class Quota(Struct, frozen=True):
-    """What a phase must hold before its window may close."""
-
-    turns: int
-    trajectories: int
 
 
 class SimPhase(Struct, frozen=True, kw_only=True):
@@ -85,12 +80,12 @@ class _Phase:
     def __init__(self, spec: ClusterSpec, work: Workload, order: PhaseOrder, quota: Quota) -> None:
         self._work, self._order, self._quota = work, order, quota
         self._timers = Timers(order.start_ns)
-        self._cluster = Cluster(spec, self._timers, self._ended, self._lost)
+        self._cluster = Cluster(spec, self._timers, self._ended, self._lost, order.window_opens_ns)
         self._longest_tokens = self._cluster.longest_tokens(1 + max(map(len, work.chains)))
         self._block_tokens = self._cluster.front[0].pool.block_tokens
         self._meter = Meter(spec, self._cluster, order.start_ns)
         self._opens_ns = order.window_opens_ns
-        self._limit_ns = order.start_ns + s_to_ns(order.limit_s)
+        self._limit_ns = order.limit_ns
         self._timeout_ns = s_to_ns(order.turn_timeout_s)
         self._window_end_ns: Ns | None = None
         self._hit_limit = False
@@ -102,13 +97,13 @@ class _Phase:
         self._measured_open = 0
         self._measured = self._completed = 0
         self._longest_ns: Ns = 0
-        self._rows = array("q")
+        self._rows = bytearray()
         self._samples: list[ClientSample] = []
 
     def run(self) -> SimPhase:
         order, timers = self._order, self._timers
         for index in range(order.agents):
-            timers.at(order.start_ns + s_to_ns(index / order.spawn_per_s), self._spawn, index)
+            timers.later(order.start_ns + s_to_ns(index / order.spawn_per_s), self._spawn, index)
         timers.at(order.start_ns + _TICK_NS, self._tick, None)
         timers.at(self._opens_ns, self._opened, None)
         timers.run()
@@ -120,7 +115,7 @@ class _Phase:
         seat = _Seat(Agent(index, self._work, self._order.seed))
         self._started += 1
         for send in seat.agent.start(now):
-            self._timers.at(send.due_ns, self._due, (seat, send))
+            self._timers.later(send.due_ns, self._due, (seat, send))
 
     def _due(self, owner: tuple[_Seat, Send], now: Ns) -> None:
         seat, send = owner
@@ -163,7 +158,7 @@ class _Phase:
         seat, send = job.owner
         sends = seat.agent.drained(send.line, now, failure != OK)
         last = bool(sends) and sends[0].replay > send.replay
-        at, due = self._timers.at, self._due
+        at, due = self._timers.later, self._due
         for following in sends:
             at(following.due_ns, due, (seat, following))
         self._put(job, now, failure, last)
@@ -180,11 +175,9 @@ class _Phase:
     def _put(self, job: Job, now: Ns, failure: int, last: bool) -> None:
         seat, send = job.owner
         first_ns = job.first_ns
-        self._rows.extend(
-            (
-                seat.agent.index, send.replay, send.trajectory, send.turn, send.line, last, send.due_ns,
-                first_ns, now if failure == OK else first_ns, now, failure, job.cached_tokens,
-            )
+        self._rows += _ROW.pack(
+            seat.agent.index, send.replay, send.trajectory, send.turn, send.line, last, send.due_ns,
+            first_ns, now if failure == OK else first_ns, now, failure, job.cached_tokens,
         )  # fmt: skip
 
     def _refuse_free_turns(self) -> None:
@@ -209,11 +202,19 @@ class _Phase:
         if self._ticks % _TICKS_PER_SAMPLE == 0:
             self._meter.read(now)
             self._sample(now)
-        order = self._order
-        if self._window_end_ns is None and now >= self._opens_ns + s_to_ns(order.measure_s):
-            met = self._measured >= self._quota.turns and self._completed >= self._quota.trajectories
-            if met or now >= self._limit_ns - max(NS_PER_S, 2 * self._longest_ns):
-                self._close_window(now)
+        if (
+            self._window_end_ns is None
+            and now >= self._opens_ns
+            and may_close(
+                self._order,
+                self._quota,
+                now,
+                turns=self._measured,
+                trajectories=self._completed,
+                longest_ns=self._longest_ns,
+            )
+        ):
+            self._close_window(now)
         if self._window_end_ns is not None and self._measured_open == 0:
             self._timers.stopped = True
         elif now >= self._limit_ns:

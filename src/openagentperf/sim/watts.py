@@ -2,12 +2,12 @@
 
     watts = TDP x (running + full_swing x busy)      while matrices are multiplied or weights are read
             TDP x attention                          while decode's attention runs
-            TDP x gaps                               in launches and collectives
+            TDP x gaps                               in launches and collectives, and while it waits for others in lockstep
             TDP x idle                               when no step runs
     busy  = min(1, max(bandwidth used / 0.6, arithmetic used / 0.15)), shares of the peaks
 
-Fitted to 122 thousand kernel rows with watts of one part (B200, aiconfigurator's tables) within +-15 %; other makers' parts take the same
-curve with +-25 %.
+The curve lies within +-15 % of the experts' and prefill attention's kernels of one part (B200), out of the 122 thousand kernel rows with
+watts that aiconfigurator's tables have of it; other makers' parts take the same curve with +-25 %.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def draw_of(
     ) / total
     in_attention = 1 - shape.matrix_flops / shape.flops(TYPICAL_CONTEXT / 2)
     prefill = (1 - in_attention) * multiplying + in_attention * min(multiplying, _PREFILL_ATTENTION)
-    return PowerDraw(idle_w=idle * tdp, decode_w=decode * tdp, prefill_w=prefill * tdp)
+    return PowerDraw(idle_w=idle * tdp, decode_w=decode * tdp, prefill_w=prefill * tdp, wait_w=gaps * tdp)
 
 
 def ratios_of(system: SystemEntry, ledger: Ledger) -> BoundaryRatios:

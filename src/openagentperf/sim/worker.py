@@ -1,14 +1,17 @@
 """One worker in virtual time: continuous batching as processor sharing, one event where something begins or ends and none a token.
 
 Time is counted in steps (sim.steps), and whatever happens takes effect at the end of one, as in sim.replica (its step-by-step twin): what
-arrives waits for it, and a sequence leaves ceil(n / tokens_per_step) steps after its first token, n being the tokens that follow. A heap
-holds the steps at which sequences leave.
+arrives waits for it, and a sequence leaves ceil(n / tokens_per_step) steps after its first token, n being the tokens that follow; where
+drafted tokens are accepted by chance, a few more or less (sim.drafts). A heap holds the steps at which sequences leave.
 
 Workers in lockstep (spec.WorkerSpec.lockstep) each keep their own count of steps, and a step of one takes what the group needs:
 
     longest decode step of any + (1 - spread) x longest chunk of any + spread x mean chunk of all
 
-A worker that begins or ends a prompt has the others look in at the end of the step that each of them is in.
+Of that its own work is its decode step, (1 - spread) x its chunk and the spread part; the rest it waits. A worker that begins or ends a
+prompt, or whose batch changes what the longest decode step is, has the others look in at the end of the step that each of them is in. KV
+that grows in between is seen at the next such time (one part in 10^4 a step). A worker with nothing of its own rests, and what it computes
+of the spread part then is not metered.
 
 Prompts are computed in groups, and admitted by KV (sim.prompts).
 """
@@ -17,13 +20,13 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush
-from math import ceil
 
+from openagentperf.sim.drafts import Drafts
 from openagentperf.sim.jobs import Host, Job, Timers
+from openagentperf.sim.kvbytes import KvBytes
 from openagentperf.sim.prompts import Prompts
 from openagentperf.sim.slots import pool_of
 from openagentperf.sim.spec import WorkerSpec
-from openagentperf.sim.strand import Weight
 from openagentperf.units import NS_PER_S, Ns
 
 
@@ -31,6 +34,8 @@ class Worker(Prompts):
     """See the module's docstring. `submit` and its timers take times that never fall."""
 
     __slots__ = (
+        "_brought",
+        "_drafts",
         "_gone",
         "_host",
         "_kv_ns",
@@ -60,6 +65,7 @@ class Worker(Prompts):
             self._step_ns = [0.0]
         self._kv_ns = costs.per_kv_token_s * NS_PER_S
         self._per_step = costs.tokens_per_step
+        self._drafts = Drafts(costs)
         self.incoming: deque[Job] = deque()
         """Prompts computed elsewhere that wait for a place here."""
         self.joining: list[Job] = []
@@ -71,6 +77,8 @@ class Worker(Prompts):
         """Of its lockstep group, itself among them; () where it steps for itself."""
         self.brings = (0.0, 0.0)
         """To the steps of that group: its decode step, and its chunk; ns."""
+        self._brought = (0, 0.0)
+        """Its batch and `_kv_tokens` then: what tells a decode step that has changed from one that has grown."""
         self._out: list[tuple[int, int, Job, float]] = []
         """(step at which it leaves, number, job, its part of `_kv_tokens`)."""
         self._kv_tokens = 0.0
@@ -80,7 +88,7 @@ class Worker(Prompts):
         """Conversations that it is the home of."""
         self.load = 0
         """Requests that are here or on their way here."""
-        self.weight = Weight(spec.kv)
+        self.weight = KvBytes(spec.kv)
         self.sends_until: Ns = 0
         self.sent_ns = 0
         """Time spent sending KV to decode workers."""
@@ -120,9 +128,13 @@ class Worker(Prompts):
         """Its client has gone. What waits leaves at once, what decodes at the end of the step, what is being computed with its group."""
         job.gone = True
         if job.lease is None:
+            was_first = self.waiting[0] is job
             self.waiting.remove(job)
             self.load -= 1
             del self.jobs[job]
+            if was_first and self.blocked:  # the next one may fit
+                self.blocked = False
+                self.nudge(now)
         elif job.first_ns >= 0 and not self._splits:
             self._gone += 1
             self._look_in(now)
@@ -140,7 +152,7 @@ class Worker(Prompts):
     def fail(self, now: Ns) -> list[Job]:
         """Gone, with its cache and its requests, which are given back. It draws idle power from then on."""
         self.settle(now)
-        self._t, self._prefill_metered = now, 0.0
+        self._t, self._prefill_metered, self._wait_metered = now, 0.0, 0.0
         lost = list(self.jobs)
         self.alive = self.blocked = False
         self._rest()
@@ -151,8 +163,10 @@ class Worker(Prompts):
         self._out.clear()
         self._group.clear()
         self._part = None
-        self.running = self.load = 0
-        self.brings = (0.0, 0.0)
+        self.running = self.load = self.batch = 0
+        self._kv_tokens = 0.0
+        if self.peers:
+            self._bring(0.0, 0.0, now)
         evicted, self.pool = self.pool.evicted_blocks, pool_of(self.spec)
         self.pool.evicted_blocks = evicted  # a sum since the start, not of the pool that there is now
         return lost
@@ -181,7 +195,7 @@ class Worker(Prompts):
         batch = self.batch = len(out)
         if batch > self.batch_max:
             self.batch_max = batch
-        self._w = self._chunk_ns
+        self._w, self._wait = self._chunk_ns, 0.0
         if batch:
             per_step = self._per_step * batch
             self._g = self._kv_ns * per_step
@@ -209,13 +223,22 @@ class Worker(Prompts):
     # -- lockstep --------------------------------------------------------------------------------------------------------------
 
     def _bring(self, decode_ns: float, chunk_ns: float, now: Ns) -> None:
+        """Say what its steps take from now on, and have the others look in where theirs will take another time for it."""
         before, self.brings = self.brings, (decode_ns, chunk_ns)
-        if before[1] != chunk_ns:
-            for peer in self.peers:
-                if peer.busy and peer is not self:
-                    peer._look_in(now)
+        brought, self._brought = self._brought, (self.batch, self._kv_tokens)
+        if before[1] == chunk_ns:
+            if brought == self._brought:
+                return
+            longest = max((peer.brings[0] for peer in self.peers if peer is not self), default=0.0)
+            if longest >= before[0] and longest >= decode_ns:
+                return
+        for peer in self.peers:
+            if peer.busy and peer is not self:
+                peer._look_in(now)
 
     def _keep_step(self) -> None:
+        """Its step as long as the group needs it."""
+        own_decode, own_chunk = self.brings
         decode = longest = total = 0.0
         for peer in self.peers:
             its_decode, its_chunk = peer.brings
@@ -224,8 +247,10 @@ class Worker(Prompts):
             if its_chunk > longest:
                 longest = its_chunk
             total += its_chunk
-        self._w = (1 - self._spread) * longest + self._spread * total / len(self.peers)
-        self._a = decode + self._w
+        alone = 1 - self._spread
+        self._w = alone * own_chunk + self._spread * total / len(self.peers)
+        self._wait = decode - own_decode + alone * (longest - own_chunk)
+        self._a = own_decode + self._w + self._wait
 
     # -- one sequence --------------------------------------------------------------------------------------------------------
 
@@ -236,7 +261,7 @@ class Worker(Prompts):
             return
         kv = job.prompt + 1 - self._per_step * self._step
         self._kv_tokens += kv
-        steps = ceil((job.output - 1) / self._per_step)
+        steps = self._drafts.steps(job.output - 1, job.number)
         heappush(self._out, (self._step + steps, job.number, job, kv))
 
     def _end(self, job: Job, now: Ns) -> None:

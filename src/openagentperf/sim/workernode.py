@@ -1,19 +1,18 @@
 """One aggregated worker of a simulated cluster as a node: the step-by-step replica with a catalogue entry's step costs.
 
-    step_ns = decode step + prefill of the chunks in it (sim.spec.StepCosts)
+    step_ns = decode step + the chunk in it (sim.spec.StepCosts)
 
-What the replica's pool of alike blocks cannot say is said on the safe side: what a sequence holds besides its tokens (windows, states) is
-set aside for `max_batch` sequences, and there is no host tier.
+What the replica's pool of alike blocks cannot say is said on the safe side: what a sequence holds besides its tokens (windows) is set
+aside for `max_batch` sequences, and there is no host tier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from openagentperf.errors import UsageError
 from openagentperf.sim.cost import NodeSizes, Price, Step
+from openagentperf.sim.kvbytes import KvBytes
 from openagentperf.sim.power import PowerModel
-from openagentperf.sim.spec import ClusterSpec, KvGroup, StepCosts, WorkerSpec
+from openagentperf.sim.spec import ClusterSpec, StepCosts, WorkerSpec
 from openagentperf.units import NS_PER_S
 
 
@@ -24,7 +23,7 @@ class WorkerNode(NodeSizes, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     def price(self, step: Step) -> Price:
         costs = self.costs
-        prefill_s = 0.0
+        prefill_s = costs.chunk_start_s if step.chunks else 0.0
         decode_s = costs.step_s[step.decoding] + costs.per_kv_token_s * step.decode_kv_tokens
         for before, new, starts in step.chunks:
             prefill_s += new * (costs.prefill_token_s + costs.prefill_context_s * (before + new / 2))
@@ -74,12 +73,13 @@ def power_of(spec: ClusterSpec) -> PowerModel:
 
 def pool_blocks(worker: WorkerSpec) -> int:
     """Blocks of the pool that are left when the fixed part of a full batch is set aside."""
-    block_bytes = worker.block_tokens * token_bytes(worker.kv)
+    weight = KvBytes(worker.kv)
+    block_bytes = worker.block_tokens * weight.per_token
     if not block_bytes:
         raise UsageError(
             f"pool {worker.pool}", "no KV group grows with the context", "a paged pool needs one that does"
         )
-    reserved = worker.max_batch * fixed_bytes(worker.kv)
+    reserved = worker.max_batch * weight.windows
     blocks = int((worker.kv_pool_bytes - reserved) // block_bytes)
     if blocks < 1:
         raise UsageError(
@@ -89,14 +89,3 @@ def pool_blocks(worker: WorkerSpec) -> int:
             "lower max_batch or use more accelerators per worker",
         )
     return blocks
-
-
-def token_bytes(groups: Sequence[KvGroup]) -> float:
-    """Bytes that one more token of context costs."""
-    return sum(group.bytes_per_token for group in groups if group.kind in ("full", "compressed"))
-
-
-def fixed_bytes(groups: Sequence[KvGroup]) -> float:
-    """Bytes that a sequence holds at most besides."""
-    windows = sum(group.bytes_per_token * group.window_tokens for group in groups if group.kind == "window")
-    return windows + sum(group.fixed_bytes for group in groups)

@@ -24,10 +24,10 @@ from openagentperf.sim.spec import ClusterSpec
 from openagentperf.simulation.explore import Found, Load, explore
 from openagentperf.simulation.job import Banding, Observe
 from openagentperf.simulation.sweep import sweeping
-from openagentperf.simulation.wish import compiled, deployment_of
+from openagentperf.simulation.wish import compiled
 
 _KINDS: dict[str, tuple[str, ...]] = {
-    "compute": ("mfu", "decode_compute"),
+    "compute": ("mfu", "decode_compute", "prefill_slowdown", "decode_slowdown"),
     "bandwidth": ("memory_efficiency", "link_efficiency"),
     "overhead": ("layer_start", "collective_start", "prefill_start"),
     "acceptance": ("acceptance",),
@@ -45,26 +45,23 @@ def for_catalogue() -> Banding:
         wish = plan.simulate
         assert wish is not None
         catalog = Catalog.load([Path(file) for file in wish.catalog])
-        deployment = deployment_of(wish, catalog)
+        deployment = catalog.deployment(wish.system, wish.model, wish.deployment)
         shares = uncertainties(compiled(wish, catalog, deployment, Scale()).compiled.constants)
         sides: dict[str, dict[str, Found]] = {}
         for name, sign in (("worst", -1), ("best", 1)):
             observe(
                 Progress(stage="done", message=f"uncertainty: searching with the uncertain constants at their {name}")
             )
+            scale, sides[name] = scaled(shares, sign), {}
+            if not (scale.compute and scale.bandwidth):  # at its worst nothing is ever computed, or read
+                continue
+            given = max(0.0, min(1.0, deployment.memory_share * (1 + sign * shares["memory_share"])))
+            changed = replace(deployment, memory_share=given)
             try:
-                given = min(1.0, deployment.memory_share * (1 + sign * shares["memory_share"]))
-                cluster = compiled(
-                    wish,
-                    catalog,
-                    replace(deployment, memory_share=given),
-                    scaled(shares, sign),
-                    1 - sign * shares["memory"],
-                )
+                cluster = compiled(wish, catalog, changed, scale, max(0.0, 1 - sign * shares["memory"]))
             except UsageError:  # at their worst the weights leave no room for one sequence
-                sides[name] = {}
-            else:
-                sides[name] = searched(plan, cluster.compiled.spec, load, standing)
+                continue
+            sides[name] = searched(plan, cluster.compiled.spec, load, standing)
         return Bands(
             tiers_digest=plan.tiers.digest, bands=banded_rows(standing, sides["worst"], sides["best"], how(shares))
         )
@@ -81,12 +78,13 @@ def uncertainties(constants: Sequence[Constant]) -> dict[str, float]:
 
 
 def scaled(shares: dict[str, float], sign: int) -> Scale:
-    """All factors at once, to the worse (-1) or the better (1): a fixed time is worse where it is longer."""
+    """All factors at once, to the worse (-1) or the better (1): a fixed time is worse where it is longer. None is below 0: a value that
+    may be off by more than itself may be nothing."""
     return Scale(
-        compute=1 + sign * shares["compute"],
-        bandwidth=1 + sign * shares["bandwidth"],
-        overhead=1 - sign * shares["overhead"],
-        acceptance=1 + sign * shares["acceptance"],
+        compute=max(0.0, 1 + sign * shares["compute"]),
+        bandwidth=max(0.0, 1 + sign * shares["bandwidth"]),
+        overhead=max(0.0, 1 - sign * shares["overhead"]),
+        acceptance=max(0.0, 1 + sign * shares["acceptance"]),
     )
 
 

@@ -12,15 +12,14 @@ this engine on this host with this corpus, and nothing else. Fitted constants ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 
 from openagentperf.errors import UsageError
+from openagentperf.score.columns import Floats
 from openagentperf.sim.cells import Constant
 from openagentperf.sim.spec import ClusterSpec, KvGroup, PowerDraw, StepCosts, WorkerSpec
-from openagentperf.simulation import calibrate_rows
 from openagentperf.simulation.calibrate_batch import Batch, fit_batch
 from openagentperf.simulation.calibrate_cache import Cache, fit_cache, named_slots
 from openagentperf.simulation.calibrate_rows import Level, Observed
@@ -86,20 +85,14 @@ class Calibration(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def fit(run: Path, levels: Sequence[int] = (), slots: int | None = None) -> Calibration:
-    """Constants from the judged phases of a run folder.
+def fit(observed: Observed, levels: Sequence[Level], slots: int | None = None) -> Calibration:
+    """Constants from phases of a run folder.
 
-    levels   agents of the phases to fit to; (): all
+    levels   the phases to fit to
     slots    places of the server's slot-bound cache where known (llama.cpp's --parallel), which then is not fitted
 
-    UsageError where the folder holds no such phase, or too little to fit anything to.
+    UsageError where the levels hold too little to fit anything to.
     """
-    observed = calibrate_rows.read(run)
-    return fit_observed(observed, calibrate_rows.chosen(observed, levels) if levels else observed.levels, slots)
-
-
-def fit_observed(observed: Observed, levels: Sequence[Level], slots: int | None = None) -> Calibration:
-    """UsageError where the levels hold too little to fit anything to."""
     turns = sum(map(len, levels))
     if turns < LEAST_TURNS:
         found = f"{turns} answered turns at the levels to fit to"
@@ -113,10 +106,9 @@ def fit_observed(observed: Observed, levels: Sequence[Level], slots: int | None 
                 str(observed.run), f"does not tell what {what} costs: no constant of it is told from 0",
                 "an engine of which nothing takes time has no capacity", "measure longer, at a level that keeps the engine busy",
             )  # fmt: skip
-    cache, batch = fit_cache(levels), fit_batch(levels)
-    if slots is not None:
-        cache = named_slots(slots)
-    elif cache is not None:
+    batch = fit_batch(levels)
+    cache = fit_cache(levels) if slots is None else named_slots(slots)
+    if slots is None and cache is not None:
         cache = cache.beside(batch.most, batch.reached)
     spec = _spec(observed, levels, solved, cache, batch)
     return Calibration(
@@ -234,16 +226,20 @@ def _constants(
 
 
 def _residuals(levels: Sequence[Level], groups: Sequence[Equations], solved: Solved) -> tuple[Residual, ...]:
-    rows, at = [], 0
+    """By number of agents: all phases at one are one sample."""
+    found: dict[tuple[int, str], list[Floats]] = {}
+    at = 0
     for level, group in zip(levels, groups, strict=True):
         left = solved.residuals[at : at + len(group.seconds)]
         at += len(group.seconds)
         for span, mask in (("decode", group.decode), ("ttft", ~group.decode)):
-            if mask.any():
-                low, median, high = np.quantile(left[mask], [0.25, 0.5, 0.75]).tolist()
-                rows.append(
-                    Residual(agents=level.agents, span=span, spans=int(mask.sum()), median=median, low=low, high=high)
-                )
+            found.setdefault((level.agents, span), []).append(left[mask])
+    rows = []
+    for (agents, span), parts in found.items():
+        of_all = np.concatenate(parts)
+        if len(of_all):
+            low, median, high = np.quantile(of_all, [0.25, 0.5, 0.75]).tolist()
+            rows.append(Residual(agents=agents, span=span, spans=len(of_all), median=median, low=low, high=high))
     return tuple(rows)
 
 

@@ -14,13 +14,12 @@ from msgspec import Struct
 from openagentperf.errors import UsageError
 from openagentperf.records.phase import Judged
 from openagentperf.score.cache import Sharing
-from openagentperf.score.columns import Turns
 from openagentperf.score.phase import judge
 from openagentperf.sim.spec import ClusterSpec
 from openagentperf.sim.workload import Workload
-from openagentperf.simulation.calibrate import fit_observed
+from openagentperf.simulation.calibrate import fit
 from openagentperf.simulation.calibrate_rows import Level, Observed
-from openagentperf.simulation.phases import simulated
+from openagentperf.simulation.explore import judged
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -33,13 +32,13 @@ class Figures(Struct, frozen=True, kw_only=True):
     output_tokens_per_s: float | None
 
     @classmethod
-    def of(cls, judged: Judged) -> Figures:
+    def of(cls, phase: Judged) -> Figures:
         return cls(
-            ttft_p50_s=judged.ttft_p50_s,
-            ttft_p95_s=judged.ttft_p95_s,
-            speed_p25=judged.speed_p25,
-            cached_fraction=judged.cached_fraction,
-            output_tokens_per_s=judged.output_tokens_per_s,
+            ttft_p50_s=phase.ttft_p50_s,
+            ttft_p95_s=phase.ttft_p95_s,
+            speed_p25=phase.speed_p25,
+            cached_fraction=phase.cached_fraction,
+            output_tokens_per_s=phase.output_tokens_per_s,
         )
 
 
@@ -74,7 +73,7 @@ def shown(
     for agents in fitted:
         others = [level for level in fitted_to if level.agents != agents]
         try:
-            spec_of_others = fit_observed(observed, others, slots).spec
+            spec_of_others = fit(observed, others, slots).spec
         except UsageError:  # without this level there is too little to fit to
             continue
         rows.append(_held(observed, spec_of_others, first[agents], work, tuple(n for n in fitted if n != agents)))
@@ -84,11 +83,8 @@ def shown(
 def _held(observed: Observed, spec: ClusterSpec, level: Level, work: Workload, fitted_to: tuple[int, ...]) -> Held:
     plan, facts = observed.plan, observed.facts
     sharing = Sharing.of(facts.lines, facts.first_turns, facts.shared_bytes)
-    folder_facts = level.facts
-    measured = judge(folder_facts, level.turns, (), plan.tiers, plan.rigor, sharing)
-    phase = simulated(spec, work, plan, folder_facts.order)
-    turns = Turns.from_columns(phase.columns)
-    predicted = judge(phase.facts, turns, phase.samples, plan.tiers, plan.rigor, sharing)
+    measured = judge(level.facts, level.turns, (), plan.tiers, plan.rigor, sharing)
+    _, predicted = judged(plan, spec, work, sharing, level.facts.order)
     return Held(
         agents=level.agents, fitted_to=fitted_to, measured=Figures.of(measured), predicted=Figures.of(predicted)
     )

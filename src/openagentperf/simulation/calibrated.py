@@ -9,26 +9,22 @@ import msgspec
 from msgspec.structs import replace
 
 from openagentperf import planfile, rundir
-from openagentperf.corpusfile import open_corpus
-from openagentperf.corpusjobs.prepare import prepare
 from openagentperf.errors import PlanError, UsageError
 from openagentperf.plan import Plan, Simulate
 from openagentperf.planfile import Overrides
-from openagentperf.score.columns import Turns
-from openagentperf.score.phase import judge
-from openagentperf.search.step import Step
 from openagentperf.sim.account import Simulation
 from openagentperf.sim.deployment import Compiled
 from openagentperf.sim.watts import BoundaryRatios
 from openagentperf.simulation.calibrate import Calibration
 from openagentperf.simulation.calibrate_check import Figures, Held, shown
 from openagentperf.simulation.calibrate_rows import Observed, chosen
-from openagentperf.simulation.explore import Load
-from openagentperf.simulation.phases import phase_order, simulated
+from openagentperf.simulation.explore import Load, at_level
+from openagentperf.simulation.job import Opened
 
 FILE = "calibration.json"
 """In the folder of a simulated run whose cluster was calibrated."""
-_NOT_OF_A_RUN = ("corpus", "max_context", "system", "model")
+_NOT_OF_A_RUN = ("corpus", "max_context", "seed", "system", "model")
+"""The seed, because it draws the sessions of a profile and the delays that a recording lacks: another one is another workload."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,14 +46,15 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 def plan_of(run: Path, overrides: Overrides) -> Plan:
     """The plan of a measured run, to be carried out on the engine that its rows describe: the same corpus, tiers, rigor and search.
 
-    PlanError where an option asks for another corpus or system: constants hold for what was measured.
+    PlanError where an option asks for another corpus, seed or system: constants hold for what was measured.
     """
     given = overrides.given()
     for name in _NOT_OF_A_RUN:
         if name in given:
             raise PlanError(
-                f"--{name.replace('_', '-')}", "does not go with --calibrate", "a calibration holds for the corpus and system of its run",
-                "name a plan file that has another corpus, or leave the option out",
+                f"--{name.replace('_', '-')}", "does not go with --calibrate",
+                "a calibration holds for the corpus, the seed and the system of its run",
+                "name a plan file that has others, or leave the option out",
             )  # fmt: skip
     plan = planfile.read(run / "plan.toml")
     search = replace(
@@ -66,10 +63,9 @@ def plan_of(run: Path, overrides: Overrides) -> Plan:
     return replace(
         plan,
         endpoint=None,
-        simulate=Simulate(calibrate=str(run)),
+        simulate=Simulate(calibrate=str(run.absolute())),
         tiers=planfile.tiers(overrides.tiers) if overrides.tiers else plan.tiers,
         rigor=planfile.rigor_presets()[overrides.rigor] if overrides.rigor else plan.rigor,
-        seed=int(given.get("seed", plan.seed)),
         search=search,
         system=replace(plan.system, meters=()),
     )
@@ -87,44 +83,33 @@ def simulation_of(observed: Observed, calibration: Calibration) -> Simulation:
     return Simulation(compiled=compiled, calibrated_to=calibration.plan_digest)
 
 
-def report(observed: Observed, calibration: Calibration, runs: Path, slots: int | None = None) -> Report:
-    """The calibration with every measured level beside it. UsageError where the corpus compiles to another than the run's."""
-    load = load_of(observed.plan, runs)
-    fitted = chosen(observed, calibration.levels)
-    if load.digest != observed.facts.corpus_digest:
+def report(
+    plan: Plan, observed: Observed, calibration: Calibration, replayed: Opened, slots: int | None = None
+) -> Report:
+    """The calibration, with every measured level beside it where `plan`, whose corpus is `replayed`, has the run's own workload.
+
+    UsageError where that compiles to another corpus than the run's.
+    """
+    measured = observed.plan
+    if (plan.workload, plan.seed) != (measured.workload, measured.seed):
+        return Report(calibration=calibration, held=())
+    digest = replayed.prepared.digest
+    if digest != observed.facts.corpus_digest:
         raise UsageError(
-            observed.plan.workload.corpus, f"compiles to {load.digest[:12]}, and the run replayed {observed.facts.corpus_digest[:12]}",
+            measured.workload.corpus, f"compiles to {digest[:12]}, and the run replayed {observed.facts.corpus_digest[:12]}",
             "levels are compared on one corpus", "restore the corpus, or name a plan file with the one that you mean",
         )  # fmt: skip
-    held = shown(observed, calibration.spec, fitted, load.load.work, slots)
+    fitted = chosen(observed, calibration.levels)
+    held = shown(observed, calibration.spec, fitted, replayed.load.work, slots)
     return Report(calibration=calibration, held=tuple(held))
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan's corpus, compiled."""
-
-    load: Load
-    digest: str
-
-
-def load_of(plan: Plan, runs: Path) -> Opened:
-    prepared = prepare(plan.workload, plan.seed, runs / "corpora")
-    corpus = open_corpus(prepared.path, verify=False)
-    return Opened(load=Load.of(plan, corpus), digest=corpus.digest)
-
-
-def predict(plan: Plan, calibration: Calibration, levels: Sequence[int], runs: Path) -> list[Prediction]:
+def predict(plan: Plan, calibration: Calibration, levels: Sequence[int], load: Load) -> list[Prediction]:
     """One search phase at each level, of the plan's own lengths."""
-    load = load_of(plan, runs).load
-    rows = []
-    for index, agents in enumerate(levels):
-        step = Step(agents=agents, kind="search", why="")
-        order = phase_order(plan, index, step, load.longest_tokens, "level", agents)
-        phase = simulated(calibration.spec, load.work, plan, order)
-        turns = Turns.from_columns(phase.columns)
-        judged = judge(phase.facts, turns, phase.samples, plan.tiers, plan.rigor, load.sharing)
-        rows.append(Prediction(agents=agents, figures=Figures.of(judged)))
-    return rows
+    return [
+        Prediction(agents=agents, figures=Figures.of(at_level(plan, calibration.spec, load, agents).seen.judged))
+        for agents in levels
+    ]
 
 
 def keep(folder: Path, told: Report) -> None:

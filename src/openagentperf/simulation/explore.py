@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from openagentperf import bench
 from openagentperf.corpus.layout import Compiled
 from openagentperf.plan import Plan, Rigor
-from openagentperf.records.phase import Judged
+from openagentperf.records.phase import Judged, PhaseOrder
 from openagentperf.records.standing import Standing
 from openagentperf.score.cache import Sharing
 from openagentperf.score.columns import Turns
@@ -22,6 +22,7 @@ from openagentperf.score.phase import judge
 from openagentperf.search.step import Step, next_step, standings
 from openagentperf.sim.binding import Seen
 from openagentperf.sim.spec import ClusterSpec
+from openagentperf.sim.virtual import SimPhase
 from openagentperf.sim.workload import Workload
 from openagentperf.simulation.meters import mean_w
 from openagentperf.simulation.phases import phase_order, simulated
@@ -94,7 +95,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 def exploring(rigor: Rigor, accelerators: float) -> Rigor:
     """`rigor` with a ramp that is as steep for each accelerator as that of `standard` is on a node of 8, and windows of full length: a KV
-    pool that overflows does so when a few agents happen to be long at once, and a minute of 44 agents on 8 H200 passed where ten failed."""
+    pool that overflows does so when a few agents happen to be long at once, and a short window may see none of it."""
     return replace(
         rigor,
         spawn_per_s=max(rigor.spawn_per_s, accelerators * _AGENTS_A_SECOND_AND_ACCELERATOR),
@@ -132,10 +133,17 @@ def at_level(plan: Plan, spec: ClusterSpec, load: Load, agents: int) -> Level:
 
 def _level(plan: Plan, spec: ClusterSpec, load: Load, step: Step, index: int, attempt: int) -> Level:
     order = phase_order(plan, index, step, load.longest_tokens, "explore", step.agents, attempt)
-    phase = simulated(spec, load.work, plan, order)
+    phase, verdict = judged(plan, spec, load.work, load.sharing, order)
+    return Level(seen=Seen(verdict, phase.usage), mean_w=mean_w(phase))
+
+
+def judged(
+    plan: Plan, spec: ClusterSpec, work: Workload, sharing: Sharing, order: PhaseOrder
+) -> tuple[SimPhase, Judged]:
+    """One phase as ordered, by the plan's tiers and rigor."""
+    phase = simulated(spec, work, plan, order)
     turns = Turns.from_columns(phase.columns)
-    judged = judge(phase.facts, turns, phase.samples, plan.tiers, plan.rigor, load.sharing)
-    return Level(seen=Seen(judged, phase.usage), mean_w=mean_w(phase))
+    return phase, judge(phase.facts, turns, phase.samples, plan.tiers, plan.rigor, sharing)
 
 
 def _last(levels: Sequence[Level], agents: int) -> Level | None:

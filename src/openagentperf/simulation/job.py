@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from itertools import starmap
 from pathlib import Path
 
 import msgspec
 
 from openagentperf import bench, planfile, rundir, tables, verify
 from openagentperf.bench import Outcome
+from openagentperf.corpus.layout import Compiled as Corpus
 from openagentperf.corpusfile import open_corpus
 from openagentperf.corpusjobs.prepare import Prepared, prepare
 from openagentperf.corpusjobs.runfacts import run_facts
-from openagentperf.errors import OpenAgentPerfError, StorageError
+from openagentperf.load.attempt import attempt
+from openagentperf.load.hostfacts import environment
 from openagentperf.plan import Plan
 from openagentperf.records.phase import Judged
 from openagentperf.records.power import Meters
@@ -35,8 +37,9 @@ from openagentperf.sim.account import Simulation
 from openagentperf.sim.deployment import Compiled
 from openagentperf.sim.virtual import SimPhase
 from openagentperf.simulation import meters
+from openagentperf.simulation.ahead import Ahead, Asked, likely_steps
 from openagentperf.simulation.explore import Load
-from openagentperf.simulation.phases import phase_order, simulated
+from openagentperf.simulation.phases import phase_order
 from openagentperf.snapshot import bracket
 
 Observe = Callable[[Progress], None]
@@ -44,21 +47,42 @@ Banding = Callable[[Plan, Load, tuple[Standing, ...], Observe], account.Bands]
 """Finds the uncertainty band of a search that has ended."""
 
 
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan's corpus, compiled and opened: once for all who need it, because a large set takes longer than a search."""
+
+    prepared: Prepared
+    corpus: Corpus
+    load: Load
+
+
+def opened(plan: Plan, runs: Path) -> Opened:
+    """The compiled file lies in `runs`/corpora."""
+    prepared = prepare(plan.workload, plan.seed, runs / "corpora")
+    corpus = open_corpus(prepared.path, verify=False)  # prepare has just written or verified it
+    return Opened(prepared=prepared, corpus=corpus, load=Load.of(plan, corpus))
+
+
 def simulate(
-    plan: Plan, simulation: Simulation, runs: Path, observe: Observe, banded: Banding | None = None
+    plan: Plan,
+    simulation: Simulation,
+    runs: Path,
+    observe: Observe,
+    banded: Banding | None = None,
+    replayed: Opened | None = None,
 ) -> Outcome:
     """Carry out a plan on a simulated cluster; `observe` hears of each phase. Raises the errors of errors.py; what was simulated stays.
 
     plan       its system is replaced by the one that is simulated, whose inventory the agents are divided by
     banded     None: the result has no uncertainty band
+    replayed   the plan's corpus, where it is at hand already
     """
     plan = with_system(plan, simulation.compiled)
     observe(Progress(stage="preparing", message=f"corpus {plan.workload.corpus}"))
-    prepared = prepare(plan.workload, plan.seed, runs / "corpora")
-    load = Load.of(plan, open_corpus(prepared.path, verify=False))
+    replayed = replayed or opened(plan, runs)
+    load = replayed.load
     simulation = msgspec.structs.replace(simulation, endless_hit_rate=load.endless_hit_rate)
     folder = bench.new_folder(plan, runs)
-    _write_opening(folder, plan, simulation, prepared)
+    _write_opening(folder, plan, simulation, replayed)
     observe(Progress(stage="preparing", message=f"run folder {folder}"))
     search = _Search(plan, folder, simulation.compiled, load, observe)
     search.go()
@@ -84,12 +108,12 @@ def with_system(plan: Plan, compiled: Compiled) -> Plan:
     )
 
 
-def _write_opening(folder: Path, plan: Plan, simulation: Simulation, prepared: Prepared) -> None:
-    corpus = open_corpus(prepared.path, verify=False)
+def _write_opening(folder: Path, plan: Plan, simulation: Simulation, replayed: Opened) -> None:
+    prepared, corpus = replayed.prepared, replayed.corpus
     spec = simulation.compiled.spec
     server = ServerFacts(model=spec.name, context_tokens=spec.max_model_len, reports_cached=True)
     rundir.write(folder / "plan.toml", planfile.dump(plan))
-    _write_json(folder / "environment.json", bench.environment() | {"transport": "none: a virtual clock"})
+    _write_json(folder / "environment.json", environment() | {"transport": "none: a virtual clock"})
     _write_json(folder / "corpus.card.json", prepared.card)
     _write_json(folder / "run.json", run_facts("simulated cluster", "", server, (), prepared, corpus))
     _write_json(folder / account.SIMULATION, simulation)
@@ -115,33 +139,26 @@ class _Search:
 
     def go(self) -> None:
         plan = self._plan
-        while (step := next_step(self._history, plan.tiers, plan.search, plan.rigor)) is not None:
-            self._history.append(self._phase(step))
+        with Ahead(self._compiled.spec, self._load.work) as ahead:
+            while (step := next_step(self._history, plan.tiers, plan.search, plan.rigor)) is not None:
+                self._phase(step, ahead)
 
-    def _phase(self, step: Step) -> Judged:
-        index = len(self._history)
+    def _asked(self, index: int, step: Step) -> Asked:
         order = phase_order(self._plan, index, step, self._load.longest_tokens, "phase", index)
+        return Asked(order, bench.quota(self._plan.rigor, step))
+
+    def _phase(self, step: Step, ahead: Ahead) -> None:
+        index = len(self._history)
+        likely = starmap(self._asked, enumerate(likely_steps(self._history, self._plan, step), index + 1))
         folder = rundir.phase_folder(self._folder, index, step.agents)
-        ledger = self._folder / "ledger.jsonl"
-        rundir.append_line(
-            ledger, LedgerLine(event="begun", index=index, agents=step.agents, kind=step.kind, why=step.why)
-        )
-        try:
+        begun = LedgerLine(event="begun", index=index, agents=step.agents, kind=step.kind, why=step.why)
+        with attempt(self._folder, begun) as ended:
             self._observe(self._progress(step, index, None))
-            self._write(folder, simulated(self._compiled.spec, self._load.work, self._plan, order))
+            self._write(folder, ahead.phase(self._asked(index, step), likely))
             judged = verify.judge_phase(folder, self._plan, self._plan.tiers, self._facts, self._meters)
-        except (OpenAgentPerfError, KeyboardInterrupt) as error:
-            with suppress(StorageError):  # the disk may be what is broken
-                why = str(error) or type(error).__name__
-                rundir.append_line(
-                    ledger, LedgerLine(event="broken", index=index, agents=step.agents, kind=step.kind, why=why)
-                )
-            raise
-        rundir.append_line(
-            ledger, LedgerLine(event="judged", index=index, agents=step.agents, kind=step.kind, judged=judged)
-        )
+            ended(judged)
+        self._history.append(judged)
         self._observe(self._progress(step, index, judged))
-        return judged
 
     def _write(self, folder: Path, phase: SimPhase) -> None:
         with rundir.storage_errors(folder):
@@ -151,9 +168,9 @@ class _Search:
         tables.write_columns(folder, phase.facts, phase.columns, phase.samples)
 
     def _progress(self, step: Step, index: int, judged: Judged | None) -> Progress:
-        elapsed_s = time.monotonic() - self._began_s
+        elapsed_s, ended = time.monotonic() - self._began_s, len(self._history)
         standing, rigor = self.standings(), self._plan.rigor
-        usual_s = elapsed_s / index if index else 0.0
+        usual_s = elapsed_s / ended if ended else 0.0
         return Progress(
             stage="measure" if judged is None else "judge",
             message=step.why,

@@ -8,7 +8,7 @@ from openagentperf.records.phase import PhaseOrder
 from openagentperf.search.step import Step
 from openagentperf.seeds import derive
 from openagentperf.sim.spec import ClusterSpec
-from openagentperf.sim.virtual import Quota, SimPhase, run_phase
+from openagentperf.sim.virtual import SimPhase, run_phase
 from openagentperf.sim.workload import Workload
 from openagentperf.units import NS_PER_S, Ns
 
@@ -40,5 +40,4 @@ def phase_order(plan: Plan, index: int, step: Step, longest_tokens: int, *names:
 
 
 def simulated(spec: ClusterSpec, work: Workload, plan: Plan, order: PhaseOrder) -> SimPhase:
-    quota = bench.quota(plan.rigor, Step(agents=order.agents, kind=order.kind, why=""))
-    return run_phase(spec, work, order, Quota(turns=quota.turns, trajectories=quota.trajectories))
+    return run_phase(spec, work, order, bench.quota(plan.rigor, Step(agents=order.agents, kind=order.kind, why="")))

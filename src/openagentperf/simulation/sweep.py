@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from openagentperf.corpusfile import open_corpus
 from openagentperf.errors import OpenAgentPerfError, UsageError
+from openagentperf.load.ray import joined
 from openagentperf.plan import Plan, Search, Simulate
 from openagentperf.sim.account import hit_rate
 from openagentperf.sim.binding import binding
@@ -24,7 +25,7 @@ from openagentperf.sim.catalog import Catalog
 from openagentperf.sim.deployment import Compiled, Scale
 from openagentperf.sim.workload import Workload
 from openagentperf.simulation.explore import Found, Load, explore, exploring
-from openagentperf.simulation.variants import Variant
+from openagentperf.simulation.variants import Refused, Variant
 from openagentperf.simulation.wish import compiled
 
 RESOLUTION = 0.05
@@ -83,7 +84,7 @@ def simulate_variant(task: Task) -> Done:
     return tuple(_row(variant, simulation.compiled, plan, load, each) for each in found)
 
 
-def refused(variant: Variant, why: str) -> Row:
+def refused(variant: Variant | Refused, why: str) -> Row:
     return Row(system=variant.system, model=variant.model, changes=variant.changes, why=why)
 
 
@@ -170,14 +171,11 @@ def _leave_interrupts_to_the_parent() -> None:
 
 
 def _on_ray(tasks: Sequence[Task], address: str) -> Generator[Done]:
-    try:
-        import ray  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        raise UsageError(
-            "--ray", "the package `ray` is not installed", "a cluster is reached through it", "pip install ray, or leave --ray out"
-        ) from None  # fmt: skip
-    ray.init(address=address, ignore_reinit_error=True)
+    ray = joined(address)
     remote = ray.remote(simulate_variant)
     waiting = [remote.remote(task) for task in tasks]
-    for each in waiting:
-        yield ray.get(each)
+    try:
+        for each in waiting:
+            yield ray.get(each)
+    finally:
+        ray.shutdown()

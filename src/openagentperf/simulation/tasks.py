@@ -11,9 +11,8 @@ from openagentperf.errors import CorpusError
 from openagentperf.plan import Plan, Simulate
 from openagentperf.sim.catalog import Catalog
 from openagentperf.sim.deployment import Deployment
-from openagentperf.simulation.sweep import Row, Task
-from openagentperf.simulation.variants import Axes, Refused, Variant, variants
-from openagentperf.simulation.wish import deployment_of
+from openagentperf.simulation.sweep import Row, Task, refused
+from openagentperf.simulation.variants import Axes, Refused, variants
 
 
 def tasks_of(plan: Plan, axes: Axes, corpora: Path) -> tuple[list[tuple[int, Task]], list[tuple[int, Row]]]:
@@ -22,14 +21,14 @@ def tasks_of(plan: Plan, axes: Axes, corpora: Path) -> tuple[list[tuple[int, Tas
     catalog = Catalog.load([Path(file) for file in wish.catalog])
 
     def deployment(system: str, model: str) -> Deployment:
-        return deployment_of(replace(wish, system=system, model=model), catalog)
+        return catalog.deployment(system, model, wish.deployment)
 
     compiled: dict[int, str | CorpusError] = {}
     tasks: list[tuple[int, Task]] = []
-    refused: list[tuple[int, Row]] = []
+    rows: list[tuple[int, Row]] = []
     for at, variant in enumerate(variants(axes, deployment)):
         if isinstance(variant, Refused):
-            refused.append((at, _row(variant, variant.why)))
+            rows.append((at, refused(variant, variant.why)))
             continue
         cap = variant.context_tokens or plan.workload.max_context_tokens
         capped = replace(plan, workload=replace(plan.workload, max_context_tokens=cap))
@@ -40,11 +39,7 @@ def tasks_of(plan: Plan, axes: Axes, corpora: Path) -> tuple[list[tuple[int, Tas
                 compiled[cap] = error
         corpus = compiled[cap]
         if isinstance(corpus, CorpusError):
-            refused.append((at, _row(variant, corpus.sentence())))
+            rows.append((at, refused(variant, corpus.sentence())))
         else:
             tasks.append((at, Task(variant=variant, plan=capped, corpus=corpus)))
-    return tasks, refused
-
-
-def _row(variant: Variant | Refused, why: str) -> Row:
-    return Row(system=variant.system, model=variant.model, changes=variant.changes, why=why)
+    return tasks, rows

@@ -13,14 +13,14 @@ from openagentperf.sim.deployment import Deployment, Scale, compile_cluster
 from openagentperf.sim.entries import SystemEntry
 from openagentperf.sim.silicon import measured
 from openagentperf.sim.silicontables import Tables
-from openagentperf.tomlfile import convert, parse
+from openagentperf.simulation.failures import failing
 
 
-def simulation_of(wish: Simulate, scale: Scale = Scale()) -> Simulation:  # noqa: B008 - frozen
+def simulation_of(wish: Simulate) -> Simulation:
     """The catalogue's entries that the wish names, compiled. UsageError where one is missing, unknown, or does not fit."""
     catalog = Catalog.load([Path(file) for file in wish.catalog])
-    deployment = deployment_of(wish, catalog)
-    return compiled(wish, catalog, deployment, scale)
+    deployment = catalog.deployment(wish.system, wish.model, wish.deployment)
+    return compiled(wish, catalog, deployment, Scale())
 
 
 def compiled(
@@ -33,8 +33,8 @@ def compiled(
     cluster = compile_cluster(system, model, deployment, scale, name=wish.model)
     if wish.silicon:
         tables = Tables.of(wish.silicon, system.accelerator_name)
-        cluster = measured(cluster, system, model, deployment, tables, wish.model, scale.compute)
-    return Simulation(compiled=cluster, catalog_digest=catalog.digest)
+        cluster = measured(cluster, system, model, deployment, tables, wish.model, scale)
+    return Simulation(compiled=failing(cluster, wish.fail_worker), catalog_digest=catalog.digest)
 
 
 def _with_runtime_memory(system: SystemEntry, factor: float) -> SystemEntry:
@@ -44,10 +44,3 @@ def _with_runtime_memory(system: SystemEntry, factor: float) -> SystemEntry:
     cell = replace(generation.runtime_memory, value=generation.runtime_memory.value * factor)
     accelerator = replace(system.accelerator, generation=replace(generation, runtime_memory=cell))
     return replace(system, accelerator=accelerator)
-
-
-def deployment_of(wish: Simulate, catalog: Catalog) -> Deployment:
-    """A deployment of the catalogue by its name, or of a file that ends in `.toml`."""
-    if wish.deployment.endswith(".toml"):
-        return convert(parse(Path(wish.deployment)), Deployment, wish.deployment)
-    return catalog.deployment(wish.system, wish.model, wish.deployment)
