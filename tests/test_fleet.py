@@ -16,10 +16,10 @@ from openagentperf.corpus.nonce import phase_nonce
 from openagentperf.corpusjobs.prepare import prepare
 from openagentperf.errors import CorpusError, EndpointError, StorageError
 from openagentperf.load.collect import Collector
-from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
+from openagentperf.load.fleet import Fleet, start_barrier_ns
 from openagentperf.load.protocol import Drained, Setup
 from openagentperf.plan import Workload
-from openagentperf.records.phase import PhaseFacts, PhaseOrder
+from openagentperf.records.phase import PhaseFacts, PhaseOrder, Quota
 from openagentperf.rundir import FrameReader, frames_path
 from openagentperf.seeds import Stream
 from openagentperf.wire.chatrequest import fixed_head
@@ -62,7 +62,9 @@ Tick = Callable[[Collector, PhaseOrder, str], None]
 
 
 def a_phase(fleet: Fleet, folder: Path, quota: Quota = Quota(4, 0), tick: Tick = lambda *_: None, **what: float):  # noqa: B008
+    fleet.prepare()
     made = order(**what)
+    made = msgspec.structs.replace(made, start_ns=fleet.starts_ns(made.agents))
     place = folder / f"phase-{made.index}"
     place.mkdir()
     return fleet.run(made, place, quota, tick)
@@ -113,7 +115,7 @@ def test_a_worker_that_is_killed_is_a_fault_of_its_phase_and_a_new_one_runs_the_
     killed: list[int] = []
 
     def kill(_collector: Collector, _order: PhaseOrder, at: str) -> None:
-        if at == "drain" and all(process.heard(Drained) for process in fleet._processes):
+        if at == "drain" and all(process.heard(Drained) for process in fleet._workers):
             at = "drained"
         if at == stage and not killed:
             killed.append(workers()[0])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import secrets
 import shlex
 import time
@@ -20,10 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from openagentperf import __version__, metering, planfile, preflight, rundir, selfcheck, tables, verify
+from openagentperf import metering, planfile, preflight, rundir, tables, verify
 from openagentperf.client.alive import gone
 from openagentperf.client.clock import now_ns
-from openagentperf.client.connection import TRANSPORT_POLICY
 from openagentperf.client.endpoint import resolve
 from openagentperf.corpus.layout import Compiled
 from openagentperf.corpus.nonce import phase_nonce
@@ -31,13 +29,17 @@ from openagentperf.corpusfile import open_corpus
 from openagentperf.corpusjobs import leftout
 from openagentperf.corpusjobs.prepare import Prepared, prepare
 from openagentperf.corpusjobs.runfacts import run_facts
-from openagentperf.errors import EndpointError, OpenAgentPerfError, PlanError, PreflightError, StorageError
-from openagentperf.load.budget import Room, check_cores, widest
+from openagentperf.errors import EndpointError, PlanError, PreflightError, StorageError
+from openagentperf.load.attempt import attempt
+from openagentperf.load.budget import widest
 from openagentperf.load.collect import Collector
-from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
+from openagentperf.load.fleet import Fleet, start_barrier_ns
+from openagentperf.load.hostfacts import environment
+from openagentperf.load.link import Hosts
+from openagentperf.load.place import Share, hosts_of
 from openagentperf.load.setup import setup
 from openagentperf.plan import Endpoint, Plan, Rigor, TierSet
-from openagentperf.records.phase import Judged, PhaseOrder
+from openagentperf.records.phase import Judged, PhaseOrder, Quota
 from openagentperf.records.preflight import Check, Report
 from openagentperf.records.progress import Progress, Stage
 from openagentperf.records.result import Result, Target
@@ -62,10 +64,13 @@ class Outcome(msgspec.Struct, frozen=True):
     result: Result
 
 
-def run(plan: Plan, runs: Path, observe: Observe, *, resume: Path | None = None) -> Outcome:
-    """Carry out a plan; `observe` hears about twice a second how it goes. Raises the errors of errors.py; what was measured stays."""
+def run(plan: Plan, runs: Path, observe: Observe, *, resume: Path | None = None, ray: str = "") -> Outcome:
+    """Carry out a plan; `observe` hears about twice a second how it goes. Raises the errors of errors.py; what was measured stays.
+
+    ray   address of the cluster whose hosts make the load; "": this host does
+    """
     with ExitStack() as stack:
-        ready = _get_ready(plan, runs, observe, stack)
+        ready = _get_ready(plan, runs, observe, stack, ray)
         for check in ready.report.checks:
             if check.status == "warning":
                 observe(Progress(stage="preflight", warning=_warning(check)))
@@ -78,7 +83,7 @@ def run(plan: Plan, runs: Path, observe: Observe, *, resume: Path | None = None)
         meters = metering.specs(plan, ready.endpoint.url if plan.endpoint is None else None)
         metered = stack.enter_context(metering.Metering(meters, folder, plan.rigor.settle_s / 2))
         metered.idle("before")
-        fleet = stack.enter_context(Fleet(told, folder))
+        fleet = stack.enter_context(Fleet(told, folder, ready.hosts))
         _Search(plan, folder, fleet, metered, ready, observe).go()
         metered.idle("after")
         result = verify.derive(folder)
@@ -110,12 +115,14 @@ class _Ready(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Endpoint
     headers: dict[str, str]
     report: Report
+    hosts: Hosts
+    share: Share
 
 
-def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack) -> _Ready:
+def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack, ray: str = "") -> _Ready:
     if plan.simulate is not None:
         raise PlanError("plan", "has a [simulate] table", "which sends no requests", "use `openagentperf simulate`")
-    check_cores(plan.load.cores)
+    hosts = stack.enter_context(hosts_of(plan, ray))
     observe(Progress(stage="preparing", message=f"corpus {plan.workload.corpus}"))
     prepared = prepare(plan.workload, plan.seed, runs / "corpora")
     corpus = open_corpus(prepared.path, verify=False)  # prepare has just written or verified it
@@ -135,14 +142,18 @@ def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack) -> _R
     report = preflight.check(
         endpoint, headers, plan, corpus, _order(plan, index=-1, step=Step(agents=1, kind="search", why=""), longest=1)
     )
-    room = _room(plan, endpoint, corpus).warnings(plan.search.limit) if report.ok else ()
-    report = msgspec.structs.replace(report, checks=(leftout.check(prepared, corpus), *report.checks, *room))
-    return _Ready(prepared=prepared, corpus=corpus, endpoint=endpoint, headers=headers, report=report)
+    share = _share(hosts, plan, endpoint, corpus)
+    room = share.warnings(plan.search.limit) if report.ok else ()
+    checks = (leftout.check(prepared, corpus), *hosts.checks(), *report.checks, *room)
+    report = msgspec.structs.replace(report, checks=checks)
+    return _Ready(
+        prepared=prepared, corpus=corpus, endpoint=endpoint, headers=headers, report=report, hosts=hosts, share=share
+    )
 
 
-def _room(plan: Plan, endpoint: Endpoint, corpus: Compiled) -> Room:
+def _share(hosts: Hosts, plan: Plan, endpoint: Endpoint, corpus: Compiled) -> Share:
     width = max(widest(corpus.lines(t)) for t in range(corpus.trajectories))
-    return Room(width, plan.load.workers, [resolve(url) for url in endpoint.all_urls])
+    return Share(hosts, plan.load.workers, width, [resolve(url) for url in endpoint.all_urls])
 
 
 def _warning(check: Check) -> str:
@@ -206,19 +217,6 @@ def longest_answer(plan: Plan, corpus: Compiled) -> int:
     return max(corpus.slot(*corpus.locate(i)).output_tokens for i in range(corpus.total_turns))
 
 
-def environment() -> dict[str, object]:
-    return {
-        "openagentperf": __version__,
-        "transport": TRANSPORT_POLICY,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "started_unix_s": time.time(),
-    }
-
-
 def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
     """Order and starts follow from the plan's seed; the nonces come from the system and are known to nobody before.
 
@@ -263,9 +261,6 @@ class _Search:
         self._metered = metered
         self._ready = ready
         self._longest = longest_answer(plan, ready.corpus)
-        self._room = _room(plan, ready.endpoint, ready.corpus)
-        ceiling = selfcheck.known(plan.load.workers) if plan.endpoint else None
-        self._ceiling = ceiling.tokens_per_s if ceiling else None
         lines = rundir.read_ledger(folder)
         self._history: list[Judged] = [line.judged for line in lines if line.judged is not None]
         self._index = max((line.index for line in lines), default=-1) + 1
@@ -294,23 +289,32 @@ class _Search:
 
     def _away(self, url: str, why: str) -> EndpointError:
         last = self._history[-1] if self._history else None
-        after = f" after phase {last.index + 1} at {last.agents} agents, whose failed turns count" if last else ""
+        after = f" after phase {last.index} at {last.agents} agents, whose failed turns count" if last else ""
         return EndpointError(
             f"endpoint {url}", f"accepts no connections any more ({why}){after}", "a server that is up is needed",
             f"start it again, then `openagentperf run --resume {shlex.quote(str(self._folder))}` goes on",
         )  # fmt: skip
 
     def _phase(self, step: Step) -> Judged:
-        self._room.check(step.agents)
-        order = _order(self._plan, self._index, step, self._longest)
-        order = msgspec.structs.replace(order, ceiling_tokens_per_s=self._ceiling)
+        share, embedded = self._ready.share, self._plan.endpoint is None
+        self._fleet.prepare()
+        share.check(step.agents)
+        order = msgspec.structs.replace(
+            _order(self._plan, self._index, step, self._longest),
+            start_ns=self._fleet.starts_ns(step.agents),
+            ceiling_tokens_per_s=None if embedded else share.ceiling_tokens_per_s(),
+        )
         folder = rundir.phase_folder(self._folder, order.index, order.agents)
-        ledger = self._folder / "ledger.jsonl"
-        about = {"index": order.index, "agents": order.agents, "kind": order.kind}
-        begun = LedgerLine(event="begun", why=step.why, start_ns=order.start_ns, **about)  # type: ignore[arg-type]
-        rundir.append_line(ledger, begun)
-        self._index += 1
-        try:
+        begun = LedgerLine(
+            event="begun",
+            index=order.index,
+            agents=order.agents,
+            kind=order.kind,
+            why=step.why,
+            start_ns=order.start_ns,
+        )
+        with attempt(self._folder, begun) as ended:
+            self._index += 1
             with rundir.storage_errors(folder):
                 folder.mkdir(parents=True)
             facts, collector = self._fleet.run(order, folder, quota(self._plan.rigor, step), self._tick)
@@ -318,12 +322,7 @@ class _Search:
             self._metered.phase_ended(folder, facts)
             tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, collector.kept)
             judged = verify.judge_phase(folder, self._plan, self._plan.tiers, self._facts, self._meters)
-        except (OpenAgentPerfError, KeyboardInterrupt) as error:
-            with suppress(StorageError):  # the disk may be what is broken; the frames written so far stay
-                line = LedgerLine(event="broken", why=str(error) or type(error).__name__, **about)  # type: ignore[arg-type]
-                rundir.append_line(ledger, line)
-            raise
-        rundir.append_line(ledger, LedgerLine(event="judged", judged=judged, **about))  # type: ignore[arg-type]
+            ended(judged)
         self._warn_of_power(judged)
         return judged
 

@@ -1,4 +1,4 @@
-"""The run folder, and the only code that writes files.
+"""The run folder, and the only code that writes files with a name.
 
     runs/<time>-<digest8>/
       plan.toml  environment.json  corpus.card.json  ledger.jsonl
@@ -22,24 +22,22 @@ import errno
 import fcntl
 import os
 import struct
-import tempfile
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, TypeVar, overload
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import msgspec
 
 from openagentperf.errors import StorageError
 from openagentperf.records.phase import Judged, PhaseFacts, PhaseKind
 from openagentperf.records.power import Reading
-from openagentperf.records.turns import ClientSample, RawTurn
+from openagentperf.records.turns import ClientSample, RawTurn, Shift, shifted
 from openagentperf.units import Ns
 
 Frame: TypeAlias = RawTurn | ClientSample | Reading
 """A row that is appended while what it belongs to is open."""
-Record = TypeVar("Record", bound=msgspec.Struct)
+Record = TypeVar("Record")
 
 METERS, POWER, IDLE, IDLE_SPANS = "meters.json", "power.parquet", "idle.parquet", "idle.json"
 """Names in a run folder (`POWER`: in a phase's)."""
@@ -68,33 +66,28 @@ def storage_errors(path: Path) -> Iterator[None]:
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-    finally:
-        with suppress(OSError):  # gone already where it was renamed, never made where the folder could not be
-            temporary.unlink()
+    with _renamed(path.with_name(f".{path.name}.{os.getpid()}.tmp"), path, lambda: path) as file:
+        yield file
 
 
 @contextmanager
 def atomic_named(folder: Path) -> Iterator[tuple[BinaryIO, Callable[[str], None]]]:
     """Like `atomic` for a name known only at the end (a content hash): call the second item with it before leaving."""
     names: list[str] = []
-    temporary = folder / f".{os.getpid()}.tmp"
+    with _renamed(folder / f".{os.getpid()}.tmp", folder, lambda: folder / names[-1]) as file:
+        yield file, names.append
+
+
+@contextmanager
+def _renamed(temporary: Path, where: Path, name: Callable[[], Path]) -> Iterator[BinaryIO]:
     try:
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(where):
+            temporary.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
-                yield file, names.append
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.rename(folder / names[-1])
+            temporary.rename(name())
     finally:
         with suppress(OSError):  # gone already where it was renamed, never made where the folder could not be
             temporary.unlink()
@@ -178,7 +171,7 @@ _BLOCK_BYTES = 1 << 16
 
 _LENGTH = struct.Struct("<I")
 _encode_frame = msgspec.msgpack.Encoder().encode
-_KINDS: dict[type[Frame], bytes] = {RawTurn: b"T", ClientSample: b"C", Reading: b"P"}
+_KINDS: dict[type[Frame | Shift], bytes] = {RawTurn: b"T", ClientSample: b"C", Reading: b"P", Shift: b"S"}
 
 
 class FrameWriter:
@@ -189,17 +182,21 @@ class FrameWriter:
         with storage_errors(path):
             self._file = path.open("ab", buffering=0)
 
-    def put(self, frame: Frame) -> None:
+    def put(self, frame: Frame | Shift) -> None:
         self.put_all((frame,))
 
-    def put_all(self, frames: Iterable[Frame]) -> None:
+    def put_all(self, frames: Iterable[Frame | Shift]) -> None:
         """Several rows by one write."""
         parts: list[bytes] = []
         for frame in frames:
             body = _KINDS[type(frame)] + _encode_frame(frame)
             parts += (_LENGTH.pack(len(body)), body)
+        self.put_bytes(b"".join(parts))
+
+    def put_bytes(self, frames: bytes) -> None:
+        """Frames, or parts of some, as another FrameWriter has written them."""
         with storage_errors(self._path):
-            data = memoryview(b"".join(parts))
+            data = memoryview(frames)
             while data:  # a raw file may write less than it was given when the disk fills up
                 data = data[self._file.write(data) :]
 
@@ -208,11 +205,12 @@ class FrameWriter:
 
 
 class FrameReader:
-    """Tails a frame file: each call of `read` yields the whole frames that have come since the last one."""
+    """Tails a frame file: each call of `read` yields the whole frames that have come since the last one, in this host's time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._shift_ns: Ns = 0
         self._decoders = {mark: msgspec.msgpack.Decoder(kind) for kind, mark in _KINDS.items()}
 
     def read(self) -> Iterator[Frame]:
@@ -226,63 +224,11 @@ class FrameReader:
                 if len(body) < length:
                     return  # still being written, or cut by a kill
                 self._offset += _LENGTH.size + length
-                yield self._decoders[body[:1]].decode(memoryview(body)[1:])
-
-
-class Spilled(Sequence[Record]):
-    """Records of an open phase that lie on its disk and not in memory, but for 8 bytes each.
-
-    The file has no name: it goes with its last user, and a kill leaves nothing of it. What it holds is in the frames too.
-    """
-
-    def __init__(self, folder: Path, kind: type[Record]) -> None:
-        self._folder = folder
-        self._encode, self._decoder = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(kind)
-        self._ends = array("Q", [0])
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._fd = -1
-
-    def append(self, record: Record) -> None:
-        data = self._encode(record)
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        self._ends.append(self._ends[-1] + len(data))
-        if self._waiting_bytes > _SPILL_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        data = memoryview(b"".join(self._waiting))
-        self._waiting, self._waiting_bytes = [], 0
-        with storage_errors(self._folder):
-            if self._fd < 0:
-                self._fd, name = tempfile.mkstemp(prefix=".spilled.", dir=self._folder)
-                os.unlink(name)
-            while data:
-                data = data[os.write(self._fd, data) :]
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    @overload
-    def __getitem__(self, at: int) -> Record: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Record]: ...
-    def __getitem__(self, at: int | slice) -> Record | list[Record]:
-        if isinstance(at, slice):
-            return [self[place] for place in range(len(self))[at]]
-        if self._waiting:
-            self._flush()
-        place = range(len(self))[at]
-        start, end = self._ends[place], self._ends[place + 1]
-        return self._decoder.decode(os.pread(self._fd, end - start, start))
-
-    def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-
-
-_SPILL_BYTES = 1 << 20
+                frame = self._decoders[body[:1]].decode(memoryview(body)[1:])
+                if isinstance(frame, Shift):
+                    self._shift_ns += frame.ns
+                else:
+                    yield shifted(frame, self._shift_ns) if self._shift_ns and not isinstance(frame, Reading) else frame
 
 
 def phase_folder(run: Path, index: int, agents: int) -> Path:
@@ -311,28 +257,53 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     judged: Judged | None = None
 
 
+def ledger_lines(data: bytes) -> Iterator[LedgerLine | str]:
+    """Of a ledger, or a part that begins a line: each whole line, or in words what is wrong with it. A last line without an end is none."""
+    for line in data.split(b"\n")[:-1]:
+        try:
+            yield msgspec.json.decode(line, type=LedgerLine)
+        except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or brackets in brackets without an end
+            yield f"is not a ledger line ({error})"
+
+
 def read_ledger(run: Path) -> list[LedgerLine]:
-    """Every whole line; a last line cut by a crash is left out."""
+    """Every whole line; a last line cut by a crash is left out. StorageError at one that is none: a run must not go on with it."""
     path = run / "ledger.jsonl"
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
     found = []
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is not a whole line
-        with suppress(msgspec.DecodeError):
-            found.append(msgspec.json.decode(line, type=LedgerLine))
-            continue
-        raise StorageError(
-            f"{path}:{number}", "is not a ledger line", "each line is one JSON object", "restore the file"
-        )
+    for number, line in enumerate(ledger_lines(path.read_bytes() if path.exists() else b""), 1):
+        if isinstance(line, str):
+            raise StorageError(f"{path}:{number}", line, "each line is one JSON object", "restore the file")
+        found.append(line)
     return found
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds something of a run."""
+    try:
+        return any((folder / name).is_file() for name in ("plan.toml", "run.json", "ledger.jsonl", "result.json"))
+    except OSError:  # a folder that this user may not enter
+        return False
+
+
+def newest_s(run: Path) -> float:
+    """Wall-clock time at which a run at work last wrote; 0 where it has written nothing. What is made of a run later, its report among
+    it, does not count."""
+    written = [run / name for name in ("plan.toml", "run.json", "ledger.jsonl", "power.frames", IDLE_SPANS)]
+    with suppress(OSError, ValueError):  # no phase has begun
+        latest = max((run / "phases").glob("*-n*"))
+        written += [latest, *frame_files(latest)]
+    newest_s = 0.0
+    for path in written:
+        with suppress(OSError):
+            newest_s = max(newest_s, path.stat().st_mtime)
+    return newest_s
+
+
 def read_record(path: Path, kind: type[Record], needed: str, fix: str) -> Record:
-    """A JSON file of a run folder as the struct it was written from; StorageError where it is missing or broken."""
+    """A JSON file of a run folder as the type that it was written from; StorageError where it is missing or broken."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8 too
         raise StorageError(str(path), f"cannot be read ({error})", needed, fix) from error
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from openagentperf import __version__, selfcheck
+from openagentperf import __version__
+from openagentperf.load import ceiling
 from openagentperf.records.ceiling import Ceiling
 from openagentperf.sim.spawn import spawned
 from small_runs import call, reasons, verdicts, write_plan
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 
 def test_above_the_known_ceiling_the_search_ends_invalid_and_names_the_client(
@@ -21,10 +22,11 @@ def test_above_the_known_ceiling_the_search_ends_invalid_and_names_the_client(
     """One agent streams 10 tokens in about 0.1 s and rests 0.03 s: some 75 tokens/s. A host known to be exact up to 200 can judge two
     of them, and not sixteen."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    selfcheck.remember(
+    ceiling.remember(
         Ceiling(
-            host=selfcheck.host(), workers=1, version=__version__, agents=4, tokens_per_s=200, speed=100, request_bytes=2000
-        )
+            host=ceiling.host(), workers=1, version=__version__, agents=4, tokens_per_s=200, speed=100, request_bytes=2000
+        ),
+        searched=True,
     )  # fmt: skip
     write_plan(tmp_path, track="exact", limit=16, search="invalid_repeats = 1", ttft_drift=10)
     with spawned("openagentperf.sim.null", "--ttft-ms", "10", "--jitter-ms", "0", "--interval-ms", "10") as url:

@@ -42,6 +42,9 @@ def run(
     resume: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on with an unfinished run at its next phase.")
     ] = None,
+    ray: Annotated[
+        str, typer.Option("--ray", metavar="ADDRESS", help="Make the load on the hosts of this Ray cluster (the `ray` extra).")
+    ] = "",
     json: Json = False,
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, no control codes.")] = False,
     metrics_port: Metrics = None,
@@ -57,9 +60,9 @@ def run(
     else:
         wish = planfile.load(plan, overrides)
     with stops() as stopped, _exporter(metrics_port, metrics_host, otlp) as exporter, display(plain) as shown:
-        watch = _Watch(shown, resume, stopped, exporter.follow)
+        watch = Watch(shown, resume, stopped, exporter.follow)
         try:
-            outcome = bench.run(wish, out, watch, resume=resume)
+            outcome = bench.run(wish, out, watch, resume=resume, ray=ray)
         except KeyboardInterrupt:
             raise _interrupted(watch.folder) from None
     page = None if no_report else draw(outcome.folder)
@@ -108,7 +111,7 @@ def stops() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-class _Watch:
+class Watch:
     """Hands each Progress on, remembers the run folder, which bench announces once it exists, and ends the run when told to."""
 
     def __init__(

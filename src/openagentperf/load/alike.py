@@ -43,7 +43,7 @@ def _alike(urls: Sequence[str], servers: Sequence[ServerFacts]) -> Check:
             found = f"of one prompt {url} counts {server.token_ratio / first.token_ratio:.2f} x the tokens of {urls[0]}"
             fix = "serve the same model, tokenizer and chat template on all"
             return Check(name="endpoints", status="failed", found=found, needed="the same count", fix=fix)
-    contexts = sorted({server.context_tokens for server in servers})
+    contexts = sorted({server.context_tokens for server in servers if server.context_tokens})
     if len(contexts) > 1:
         found = f"contexts of {' and '.join(f'{tokens:,}' for tokens in contexts)} tokens; the shortest is used for all"
         return Check(name="endpoints", status="warning", found=found, fix="serve all with the same context")

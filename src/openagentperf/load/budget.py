@@ -22,7 +22,7 @@ from openagentperf.client.endpoint import Address
 from openagentperf.errors import InfrastructureError, PlanError
 from openagentperf.records.preflight import Check
 from openagentperf.records.tree import NONE, Line
-from openagentperf.seeds import share
+from openagentperf.seeds import shard, share
 
 SPARE_FILES = 64
 """Descriptors of a worker beside its connections: pipes, the corpus, rows, two epoll sets, the clock's proof."""
@@ -79,19 +79,28 @@ def _width(lines: Sequence[Line], index: int) -> int:
 
 
 class Room:
-    """What phases need of this host: `width` requests of an agent at once, on so many load workers, to these addresses."""
+    """What phases need of a host: `width` requests of an agent at once, on so many load workers, to these addresses.
 
-    def __init__(self, width: int, workers: int, addresses: Sequence[Address], of: Limits | None = None) -> None:
+    host      how it is called where it is not this one
+    its       the workers that run there; None: all of them
+    """
+
+    def __init__(
+        self, width: int, workers: int, addresses: Sequence[Address], of: Limits | None = None, host: str = "this host",
+        its: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self._width, self._workers, self._addresses = width, workers, addresses
         self._of = of if of is not None else limits()
+        self._host, self._its = host, set(range(workers) if its is None else its)
 
     def needs(self, agents: int) -> tuple[int, int]:
         """Most descriptors of one worker, and most connections of all to one (address, port); unix sockets need no ports."""
         ports: Counter[object] = Counter()
         for k, address in enumerate(self._addresses):
             if not address.is_unix:
-                ports[address.sockaddr[:2]] += len(share(agents, k, len(self._addresses)))
-        files = self._width * len(share(agents, 0, self._workers)) + SPARE_FILES
+                dialling = share(agents, k, len(self._addresses))
+                ports[address.sockaddr[:2]] += sum(shard(agent, self._workers) in self._its for agent in dialling)
+        files = self._width * len(share(agents, min(self._its), self._workers)) + SPARE_FILES
         return files, self._width * max(ports.values(), default=0)
 
     def complaint(self, agents: int) -> tuple[str, str, str]:
@@ -101,17 +110,18 @@ class Room:
         if 0 <= self._of.files < files:
             on = f"{self._workers} load worker{'s' if self._workers > 1 else ''}"
             limit = _rounded(files)
+            shell = "this shell" if self._host == "this host" else "the shell that starts Ray there"
             return (
-                f"a process of this host may open {self._of.files:,} files",
+                f"a process of {self._host} may open {self._of.files:,} files",
                 f"{agents:,} agents{each} on {on} need {files:,}",
-                f"raise the hard limit of this shell (sudo prlimit --pid $$ --nofile={limit}:{limit}), or take more --workers",
+                f"raise the hard limit of {shell} (sudo prlimit --pid $$ --nofile={limit}:{limit}), or take more --workers",
             )
         if self._of.ports < ports:
             low, high = _MOST_PORTS
             fix = f'widen the range (sudo sysctl -w net.ipv4.ip_local_port_range="{low} {high}")'
             if ports > high - low + 1:
                 fix = "spread the agents over several addresses of the system (repeat --endpoint)"
-            found = f"this host has {self._of.ports:,} local ports for connections to one address"
+            found = f"{self._host} has {self._of.ports:,} local ports for connections to one address"
             return found, f"{agents:,} agents{each} need {ports:,}", fix
         return "", "", ""
 

@@ -1,4 +1,4 @@
-"""All load workers of this host, and the course of a phase seen from outside.
+"""All load workers, and the course of a phase seen from outside.
 
 The fleet never touches a request. Per phase it sends an order, watches the rows that come back, closes the window when the quotas are
 met (or the limit ends it), waits until every measured turn has closed with the load still on, and stops the workers.
@@ -6,120 +6,41 @@ met (or the limit ends it), waits until every measured turn has closed with the 
 
 from __future__ import annotations
 
-import os
-import selectors
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
 from openagentperf.client.clock import now_ns, wall_minus_monotonic_ns
-from openagentperf.errors import CorpusError, EndpointError, OpenAgentPerfError, StorageError, WorkerError
+from openagentperf.errors import WorkerError
 from openagentperf.load.budget import cores_of
 from openagentperf.load.collect import Collector
-from openagentperf.load.protocol import (
-    Begin,
-    Broken,
-    Close,
-    Drained,
-    FromWorker,
-    Inbox,
-    Ready,
-    Setup,
-    Stop,
-    Stopped,
-    ToWorker,
-    pack,
-)
-from openagentperf.records.phase import PhaseFacts, PhaseOrder
+from openagentperf.load.link import Hosts, Link
+from openagentperf.load.local import ThisHost
+from openagentperf.load.protocol import Begin, Close, Drained, Ready, Setup, Stop, Stopped
+from openagentperf.records.hosts import LoadHost
+from openagentperf.records.phase import PhaseFacts, PhaseOrder, Quota, may_close
 from openagentperf.records.progress import Stage
-from openagentperf.rundir import storage_errors
-from openagentperf.units import NS_PER_MS, NS_PER_S, Ns, s_to_ns
+from openagentperf.units import NS_PER_MS, Ns, s_to_ns
 
 _START_S = 30.0
 _STOP_S = 20.0
-_TICK_S = 0.1
-_ERRORS: dict[str, type[OpenAgentPerfError]] = {
-    "storage": StorageError,
-    "endpoint": EndpointError,
-    "corpus": CorpusError,
-}
-
-
-class Quota(msgspec.Struct, frozen=True):
-    """What a phase must hold before its window may close."""
-
-    turns: int
-    trajectories: int
-
-
-class _Process:
-    """One worker and the pipe to it."""
-
-    def __init__(self, setup: Setup, log: Path) -> None:
-        self.setup = setup
-        self.log = log
-        with storage_errors(log), log.open("ab") as file:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "openagentperf.load.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                start_new_session=True,  # Ctrl-C reaches us first; the workers stop when their stdin closes
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-        self.inbox = Inbox(FromWorker)
-        self.said: list[FromWorker] = []
-        self.dead = False
-        self.send(setup)
-
-    def send(self, message: ToWorker) -> None:
-        assert self.popen.stdin is not None
-        try:
-            self.popen.stdin.write(pack(message))
-            self.popen.stdin.flush()
-        except OSError:
-            self.dead = True
-
-    def read(self) -> None:
-        assert self.popen.stdout is not None
-        data = os.read(self.popen.stdout.fileno(), 1 << 16)
-        if not data:
-            self.dead = True
-            return
-        for message in self.inbox.feed(data):
-            if isinstance(message, Broken):
-                kind = _ERRORS.get(message.kind, WorkerError)
-                raise kind(message.where, message.found, message.needed, message.fix or f"see {self.log}")
-            self.said.append(message)  # type: ignore[arg-type]
-
-    def heard(self, kind: type[Ready] | type[Drained] | type[Stopped]) -> bool:
-        return any(isinstance(m, kind) for m in self.said)
-
-    def end(self) -> None:
-        for pipe in (self.popen.stdin, self.popen.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        try:
-            self.popen.wait(2)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
+_DECODE_NS = 100 * NS_PER_MS
+"""Of rows between two looks at the workers and the limit."""
 
 
 class Fleet:
     """Use as a context manager: workers end with it, whatever happens inside."""
 
-    def __init__(self, setup: Setup, log_folder: Path) -> None:
+    def __init__(self, setup: Setup, log_folder: Path, hosts: Hosts | None = None) -> None:
+        """On `hosts`, which whoever opened them closes; without, on this one."""
         self._setup = setup
         self._logs = log_folder
-        self._processes: list[_Process] = []
-        self._selector = selectors.DefaultSelector()
+        self._hosts: Hosts = ThisHost() if hosts is None else hosts
+        self._workers: list[Link] = []
+        self._clocks: tuple[LoadHost, ...] | None = None
+        """As they were read before the phase that comes next; None where they were not yet."""
 
     def __enter__(self) -> Fleet:
         try:
@@ -134,43 +55,53 @@ class Fleet:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            process.end()
-        self._selector.close()
+        for worker in self._workers:
+            self._hosts.end(worker)
 
     def _start(self, worker: int) -> None:
         asked = self._setup
-        setup = msgspec.structs.replace(asked, worker=worker, cores=cores_of(asked.cores, worker, asked.workers))
-        process = _Process(setup, self._logs / f"worker-{worker}.log")
-        self._processes.insert(worker, process)
-        assert process.popen.stdout is not None
-        self._selector.register(process.popen.stdout, selectors.EVENT_READ, process)
+        cores: tuple[int, ...] = ()
+        for host in self._hosts.placed(asked.workers) if asked.cores else ():
+            if worker in host.workers:
+                cores = cores_of(asked.cores, host.workers.index(worker), len(host.workers))
+        setup = msgspec.structs.replace(asked, worker=worker, cores=cores)
+        self._workers.insert(worker, self._hosts.start(setup, self._logs / f"worker-{worker}.log"))
+
+    def prepare(self) -> None:
+        """All that may take its time before a phase, and must not once its start is set: workers that died are started anew, clocks read.
+
+        `run` does it where nobody has.
+        """
+        while True:
+            self._revive()
+            self._clocks = self._hosts.clocks()
+            if not any(worker.dead for worker in self._workers):  # a host may be found to be gone only now
+                return
 
     def _revive(self) -> None:
-        """A worker that died in the phase before is started anew."""
-        dead = [(worker, process) for worker, process in enumerate(self._processes) if process.dead]
-        for worker, process in dead:
-            if process.popen.stdout in self._selector.get_map():  # died at a write: its pipe was never seen to close
-                self._selector.unregister(process.popen.stdout)  # type: ignore[arg-type]
-            process.end()
-            self._processes.remove(process)
-            self._start(worker)
+        dead = [(number, worker) for number, worker in enumerate(self._workers) if worker.dead]
+        for number, worker in dead:
+            self._hosts.end(worker)
+            self._workers.remove(worker)
+            self._start(number)
         if dead:
-            for process in self._processes:
-                if process.setup.worker not in {worker for worker, _ in dead}:
-                    process.said.append(Ready())  # set up long ago
+            for worker in self._workers:
+                if worker.setup.worker not in {number for number, _ in dead}:
+                    worker.said.append(Ready())  # set up long ago
             self._wait(Ready, _START_S, "set up")
 
-    def _poll(self, timeout_s: float) -> None:
-        for key, _ in self._selector.select(timeout_s):
-            process: _Process = key.data
-            process.read()
-            if process.dead:  # a closed pipe stays readable: left registered, this loop would spin
-                self._selector.unregister(key.fileobj)
+    def starts_ns(self, agents: int) -> Ns:
+        """When a phase of so many may start, ordered now."""
+        return start_barrier_ns(agents) + self._hosts.ahead_ns
+
+    def _listen(self, timeout_s: float) -> None:
+        self._hosts.listen(timeout_s)
+        for worker in self._workers:
+            worker.check()
 
     def _wait(self, kind: type[Ready] | type[Stopped], timeout_s: float, what: str) -> None:
         end = now_ns() + s_to_ns(timeout_s)
-        while not all(p.heard(kind) or p.dead for p in self._processes):
+        while not all(w.heard(kind) or w.dead for w in self._workers):
             if now_ns() > end:
                 raise WorkerError(
                     "load workers",
@@ -178,49 +109,56 @@ class Fleet:
                     "",
                     f"see {self._logs}/worker-*.log; is this machine overloaded?",
                 )
-            self._poll(_TICK_S)
-        if kind is Ready and any(p.dead for p in self._processes):
-            log = next(p.log for p in self._processes if p.dead)
+            self._listen(self._hosts.tick_s)
+        if kind is Ready and any(w.dead for w in self._workers):
+            log = next(w.log for w in self._workers if w.dead)
             raise WorkerError("load workers", "one ended before it was set up", "", f"see {log}")
 
     def run(
         self, order: PhaseOrder, folder: Path, quota: Quota, tick: Callable[[Collector, PhaseOrder, Stage], None]
     ) -> tuple[PhaseFacts, Collector]:
         """One phase from start to stop. `tick` is called about ten times a second with the stage's name."""
-        self._revive()
+        if self._clocks is None:
+            self.prepare()
         wall_before_ns = wall_minus_monotonic_ns()
-        collector = Collector(order, folder, len(self._processes))
-        for process in self._processes:
-            process.said.clear()
-            process.send(Begin(order=order, folder=str(folder)))
-        opens_ns, limit_ns = order.window_opens_ns, order.start_ns + s_to_ns(order.limit_s)
-        earliest_ns = opens_ns + s_to_ns(order.measure_s)
+        collector = Collector(order, folder, len(self._workers))
+        for worker in self._workers:
+            worker.said.clear()
+            worker.send(Begin(order=order, folder=str(folder)))
+        late = self._hosts.late(order.start_ns)
+        opens_ns, limit_ns = order.window_opens_ns, order.limit_ns
         window_end_ns: Ns | None = None
         hit_limit = False
         while True:
-            self._poll(_TICK_S)
+            self._listen(self._hosts.tick_s)
             now = now_ns()
-            collector.poll()
+            collector.poll(_DECODE_NS)
             stage = _stage(order, now, window_end_ns is not None)
             tick(collector, order, stage)
-            if any(p.dead for p in self._processes):
+            if any(w.dead for w in self._workers):
                 break
-            if window_end_ns is None and now >= earliest_ns:
-                met = collector.measured_turns >= quota.turns and collector.completed_trajectories >= quota.trajectories
-                if met or now >= limit_ns - _drain_reserve_ns(collector):
-                    window_end_ns = now
-                    for process in self._processes:
-                        process.send(Close(window_end_ns=now))
-            if window_end_ns is not None and all(p.heard(Drained) for p in self._processes):
+            if window_end_ns is None and may_close(
+                order,
+                quota,
+                now,
+                turns=collector.measured_turns,
+                trajectories=collector.completed_trajectories,
+                longest_ns=collector.longest_turn_ns,
+            ):
+                window_end_ns = now
+                for worker in self._workers:
+                    worker.send(Close(window_end_ns=now))
+            if window_end_ns is not None and all(w.heard(Drained) for w in self._workers):
                 break
             if now >= limit_ns:
                 hit_limit = True
                 break
-        for process in self._processes:
-            process.send(Stop())
+        for worker in self._workers:
+            worker.send(Stop())
         self._wait(Stopped, _STOP_S, "stop")
         collector.poll()
-        faults = [f"load worker {p.setup.worker} died (see {p.log})" for p in self._processes if p.dead]
+        faults = [f"load worker {w.setup.worker} died (see {w.log})" for w in self._workers if w.dead]
+        clocks, self._clocks = self._hosts.clocks(self._clocks), None
         end_ns = now_ns()
         window_end_ns = window_end_ns or max(opens_ns, min(end_ns, limit_ns))
         facts = PhaseFacts(
@@ -230,10 +168,11 @@ class Fleet:
             ended_ns=end_ns,
             wall_offset_ns=(wall_before_ns, wall_minus_monotonic_ns()),
             hit_limit=hit_limit,
-            workers=len(self._processes),
+            workers=len(self._workers),
             stamps="kernel" if collector.stamped else "user",
             min_active_share=collector.active_share(opens_ns, window_end_ns),
-            faults=tuple(faults),
+            faults=(*faults, *filter(None, (late,))),
+            hosts=clocks,
         )
         return facts, collector
 
@@ -244,15 +183,6 @@ def _stage(order: PhaseOrder, now: Ns, closed: bool) -> Stage:
     if now >= order.window_opens_ns:
         return "measure"
     return "settle" if now >= order.window_opens_ns - s_to_ns(order.settle_s) else "ramp"
-
-
-def _drain_reserve_ns(collector: Collector) -> Ns:
-    """Time that a window short of its quotas leaves before the limit, so that the turns in flight can end: twice the longest so far.
-
-    Closing at the limit itself would cut off every turn in flight, and healthy ones would fail by our own doing: 4 of 53 in a
-    search phase of 7 agents whose turns took 0.8 s.
-    """
-    return max(NS_PER_S, 2 * collector.longest_turn_ns)
 
 
 def start_barrier_ns(agents: int) -> Ns:

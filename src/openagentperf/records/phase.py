@@ -6,8 +6,9 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from openagentperf.records.hosts import LoadHost
 from openagentperf.records.power import WindowEnergy
-from openagentperf.units import Ns
+from openagentperf.units import NS_PER_S, Ns, s_to_ns
 
 PhaseKind: TypeAlias = Literal["search", "certify"]
 Verdict: TypeAlias = Literal["pass", "fail", "invalid"]
@@ -43,6 +44,33 @@ class PhaseOrder(Struct, frozen=True, kw_only=True):
         """Start of the measure window: the ramp over, then settled."""
         return self.start_ns + round((self.agents / self.spawn_per_s + self.settle_s) * 1e9)
 
+    @property
+    def limit_ns(self) -> Ns:
+        """When the phase ends, whatever is still open."""
+        return self.start_ns + s_to_ns(self.limit_s)
+
+
+class Quota(Struct, frozen=True):
+    """What a phase must hold before its window may close."""
+
+    turns: int
+    trajectories: int
+
+
+def may_close(order: PhaseOrder, quota: Quota, now: Ns, *, turns: int, trajectories: int, longest_ns: Ns) -> bool:
+    """Whether the measure window closes now: it has its length, and its quotas or no time for more.
+
+    turns, trajectories   measured and completed so far
+    longest_ns            the longest turn so far. A window short of its quotas closes twice that (1 s at least) before the limit: closing
+                          at the limit itself would cut off every turn in flight, and healthy ones would fail by our own doing (4 of 53 in
+                          a search phase of 7 agents whose turns took 0.8 s)
+    """
+    if now < order.window_opens_ns + s_to_ns(order.measure_s):
+        return False
+    if turns >= quota.turns and trajectories >= quota.trajectories:
+        return True
+    return now >= order.limit_ns - max(NS_PER_S, 2 * longest_ns)
+
 
 class PhaseFacts(Struct, frozen=True, kw_only=True):
     """`phase.json`: what happened, before anybody judges it."""
@@ -64,6 +92,8 @@ class PhaseFacts(Struct, frozen=True, kw_only=True):
     """Share of the window during which all `agents` were active (0..1)."""
     faults: tuple[str, ...] = ()
     """What spoiled the measurement on our side, in words: a worker that died, a clock step."""
+    hosts: tuple[LoadHost, ...] = ()
+    """Who made the load, where it was not this host alone (docs/howto/cluster.md#several-load-hosts)."""
 
 
 class TierVerdict(Struct, frozen=True, kw_only=True):

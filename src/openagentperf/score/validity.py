@@ -27,6 +27,9 @@ MIN_ACTIVE_SHARE = 0.99
 MIN_SPEED_SHARE = 0.9
 HUNG_SHARE = 0.5
 """Of the phase's limit: an answer open for longer is worth a word."""
+HOST_CLOCK_NS = 10 * NS_PER_MS
+"""A load host's times may be so far off the run's clock: 0.2 % of the shortest window, 6 s. TTFT and speed are differences on one host's
+clock; which turns are measured, and which power belongs to them, is not."""
 STALL_SHARE = 0.1
 """A turn that times out after 120 s of which our loop stood still for more than 12 is not surely the server's failure."""
 
@@ -35,6 +38,13 @@ def spoiled(view: View, samples: Sequence[ClientSample], sharing: Sharing) -> li
     """Reasons that hold for every tier."""
     facts = view.facts
     reasons = [f"{fault}: the phase cannot be read" for fault in facts.faults]
+    reasons += [
+        f"clock offset: load host {host.facts.name} may be {host.worst_ns / NS_PER_MS:.4g} ms off the run's clock (its round trips tell to "
+        f"{host.error_ns / NS_PER_MS:.4g} ms, it drifted by {host.drift_ns / NS_PER_MS:.4g}), at most {HOST_CLOCK_NS / NS_PER_MS:g} ms is "
+        "allowed: keep the hosts' clocks by NTP or PTP, and their network free"
+        for host in facts.hosts
+        if host.worst_ns > HOST_CLOCK_NS
+    ]
     starved = int((view.everything.failure == "client").sum())
     if starved:
         reasons.append(
@@ -67,8 +77,8 @@ def spoiled(view: View, samples: Sequence[ClientSample], sharing: Sharing) -> li
     if ceiling is not None and streamed > ceiling:
         reasons.append(
             f"the client is the limit at {facts.order.agents} agents: they streamed {streamed:.0f} tokens/s, this host is known to be "
-            f"exact up to {ceiling:.0f}: `openagentperf selfcheck --agents {2 * facts.order.agents}` if it can do more, else more "
-            "workers or another host"
+            f"exact up to {ceiling:.0f}: `openagentperf selfcheck --workers {facts.workers} --agents {2 * facts.order.agents}` if it can "
+            "do more, else more workers or another host"
         )
     hot, known = cache.warm(view.everything, sharing)
     if hot > cache.MAX_WARM_SHARE * known:
