@@ -14,24 +14,17 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from openagentperf.corpus.compiler import CompileOptions, compile_corpus
-from openagentperf.corpus.layout import SUFFIX
-from openagentperf.corpus.nonce import phase_nonce
 from openagentperf.load.collect import Collector
-from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
-from openagentperf.load.protocol import Setup
+from openagentperf.load.drill import Drill, compiled, drilled, sessions
 from openagentperf.records.phase import PhaseFacts, PhaseOrder
-from openagentperf.records.trajectory import Message, ToolCall, Trajectory, Turn
 from openagentperf.score.quantile import quantile
-from openagentperf.seeds import Stream, derive
 from openagentperf.sim.spawn import spawned
 from openagentperf.units import NS_PER_MS, NS_PER_S
-from openagentperf.wire.chatrequest import encode_message, fixed_head
 
 IDLE_BAR, DELAY_BAR_MS = 0.02, 2.0
 _SLEEPER = """
@@ -47,57 +40,27 @@ print(late[len(late) * 99 // 100])
 """
 
 
-def sessions(delay_s: tuple[float, float]) -> Iterator[Trajectory]:
-    low, high = delay_s
-    for number in range(50):
-        stream = Stream(1, "idle", number)
-        turns = []
-        for k in range(8):
-            call = ToolCall(f"call_{k}", "bash", '{"command":"ls"}')
-            appended: Sequence[Message] = (
-                Message("assistant", "", tool_calls=(call,)), Message("tool", "x" * 1000, tool_call_id=call.id),
-            )  # fmt: skip
-            if not k:
-                appended = (Message("system", "You fix bugs."), Message("user", "y" * 2000))
-            delay_ns = round((low + stream.uniform() * (high - low)) * NS_PER_S)
-            turns.append(Turn(appended=tuple(appended), input_tokens=1, output_tokens=2, tool_delay_ns=delay_ns))
-        yield Trajectory(id=f"session {number}", turns=tuple(turns))
-
-
 def phase(
     agents: int,
     delay_s: tuple[float, float],
-    settle_s: float,
     seconds: float,
     at_start: Callable[[], object] = lambda: None,
 ) -> tuple[PhaseFacts, Collector]:
     """One phase; `at_start` is called once when its window opens."""
+    drill = Drill(agents=agents, spawn_per_s=500, settle_s=5, measure_s=seconds)
+    began: list[object] = []
+
+    def tick(_collector: Collector, _order: PhaseOrder, stage: str) -> None:
+        if stage == "measure" and not began:
+            began.append(at_start())
+
     with (
         tempfile.TemporaryDirectory(prefix="openagentperf-") as scratch,
         spawned("openagentperf.sim.null", "--ttft-ms", "20", "--jitter-ms", "20") as url,
     ):
         folder = Path(scratch)
-        corpus = folder / f"corpus{SUFFIX}"
-        with corpus.open("wb") as file:
-            compile_corpus(sessions(delay_s), encode_message, CompileOptions(), file.write)
-        setup = Setup(
-            worker=0, workers=1, urls=(url,), ca_file="", headers={"Content-Type": "application/json"}, exact=True,
-            fixed_head=fixed_head(model="null", exact=True, temperature=0.0, continuous_usage=False, extra={}),
-            max_output_tokens=2, corpus=str(corpus), idle_reuse_s=4.0,
-        )  # fmt: skip
-        order = PhaseOrder(
-            index=0, agents=agents, kind="search", seed=1, phase_nonce=phase_nonce(Stream(1, "idle")), nonce_key=derive(1, "idle key"),
-            start_ns=start_barrier_ns(agents), spawn_per_s=500, settle_s=settle_s, measure_s=seconds,
-            limit_s=agents / 500 + settle_s + seconds + 30, turn_timeout_s=60,
-        )  # fmt: skip
-        began: list[object] = []
-
-        def tick(_collector: Collector, _order: PhaseOrder, stage: str) -> None:
-            if stage == "measure" and not began:
-                began.append(at_start())
-
-        with Fleet(setup, folder) as fleet:
-            return fleet.run(order, folder, Quota(0, 0), tick)
+        corpus = compiled(sessions(tokens=2, first_bytes=2_000, turns=8, delay_s=delay_s), folder)
+        return drilled(drill, url, corpus, folder, tick)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20)
     given = parser.parse_args(argv)
 
-    facts, collector = phase(given.idle, (900.0, 900.0), settle_s=5, seconds=given.seconds)
+    facts, collector = phase(given.idle, (900.0, 900.0), given.seconds)
     start_ns = facts.window_start_ns + NS_PER_S
     inside = [sample for sample in collector.samples if start_ns <= sample.t_ns <= facts.window_end_ns]
     cost = sum(sample.cpu_ns for sample in inside) / len(inside) / NS_PER_S
@@ -120,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = [sys.executable, "-c", _SLEEPER, str(given.seconds)]
         sleepers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
 
-    facts, collector = phase(given.busy, (1.0, 3.0), settle_s=5, seconds=given.seconds, at_start=sleep_beside)
+    facts, collector = phase(given.busy, (1.0, 3.0), given.seconds, at_start=sleep_beside)
     jitter_ms = int(sleepers[0].communicate()[0]) / NS_PER_MS
     late_ms = np.array([
         (row.sent_ns - row.due_ns) / NS_PER_MS

@@ -7,36 +7,26 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from msgspec import Struct
 
-from benchmarks.mock import Mock, SendLog, pinned, running
+from benchmarks.mock import Mock, SendLog, running, usable
 from openagentperf import tables
-from openagentperf.corpus.compiler import CompileOptions, compile_corpus
-from openagentperf.corpus.layout import SUFFIX
-from openagentperf.corpus.nonce import phase_nonce
 from openagentperf.load.collect import Collector
-from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
-from openagentperf.load.protocol import Setup
+from openagentperf.load.drill import Drill, closed, cold, compiled, drilled, sessions
 from openagentperf.plan import Rigor
 from openagentperf.planfile import tier_presets
 from openagentperf.records.phase import Judged, PhaseFacts, PhaseOrder
-from openagentperf.records.trajectory import Message, ToolCall, Trajectory, Turn
 from openagentperf.records.turns import ClientSample
-from openagentperf.score.cache import Sharing
 from openagentperf.score.columns import Turns
 from openagentperf.score.phase import judge
 from openagentperf.score.view import View, look
-from openagentperf.seeds import Stream, derive
-from openagentperf.units import NS_PER_MS
-from openagentperf.wire.chatrequest import encode_message, fixed_head
 
-HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream"}
 TIERS = tier_presets()["agentperf"]
 Through: TypeAlias = Callable[[str], AbstractContextManager[str]]
 
@@ -95,87 +85,36 @@ def measure(shape: Shape, *options: str, server_core: int | None = None, through
         running("--prompt-tokens", "number", "--obey", "1", *options, core=server_core) as mock,
         through(mock.url) as url,
     ):
-        return _phase(shape, mock, url, Path(scratch))
+        return phase(shape, mock, url, Path(scratch))
 
 
-def _phase(shape: Shape, mock: Mock, url: str, folder: Path) -> Phase:
-    corpus = folder / f"corpus{SUFFIX}"
-    with corpus.open("wb") as file:
-        compile_corpus(_sessions(shape), encode_message, CompileOptions(), file.write)
+def phase(shape: Shape, mock: Mock, url: str, folder: Path) -> Phase:
+    """One phase against a mock server that runs already; `folder` takes its files."""
+    low, high = shape.delay_ms
+    delay_s = (low / 1000, high / 1000)
+    corpus = compiled(
+        sessions(tokens=shape.tokens, first_bytes=shape.first_bytes, turns=shape.turns, delay_s=delay_s), folder
+    )
+    drill = Drill(
+        agents=shape.agents, spawn_per_s=shape.spawn_per_s, settle_s=shape.settle_s, measure_s=shape.measure_s,
+        least_turns=shape.least_turns, continuous_usage=shape.continuous_usage, cores=usable(shape.worker_core),
+    )  # fmt: skip
     cpu_ns: list[int] = []
 
     def tick(_collector: Collector, _order: PhaseOrder, stage: str) -> None:
         if stage == "measure":
             cpu_ns.append(time.process_time_ns())
 
-    with ExitStack() as stack:
-        with pinned(shape.worker_core):  # the worker inherits its core
-            fleet = stack.enter_context(Fleet(_setup(shape, url, corpus), folder))
-        facts, collector = fleet.run(_order(shape), folder, Quota(shape.least_turns, 0), tick)
-        log = mock.log()
-    tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, collector.kept)
-    turns = Turns.from_columns(tables.read_turns(folder))
+    facts, collector = drilled(drill, url, corpus, folder, tick)
+    log = mock.log()
+    turns = closed(folder, facts, collector)
     samples = tables.read_samples(folder)
-    trajectories = int(turns.trajectory.max(initial=0)) + 1
-    cold = Sharing.of([1] * trajectories, [0] * trajectories, [0] * trajectories)
     return Phase(
         facts=facts,
         everything=turns,
         view=look(facts, turns, samples),
         samples=samples,
-        judged=judge(facts, turns, samples, TIERS, Rigor(search_turns=shape.least_turns), cold),
+        judged=judge(facts, turns, samples, TIERS, Rigor(search_turns=shape.least_turns), cold(turns)),
         log=log,
         collector_cpu_ns=cpu_ns[-1] - cpu_ns[0],
-    )
-
-
-def _sessions(shape: Shape) -> Iterator[Trajectory]:
-    """Fifty sessions of equal length, with delays drawn evenly from the shape's range."""
-    low, high = shape.delay_ms
-    for number in range(50):
-        stream = Stream(1, "load path", number)
-        turns = []
-        for k in range(shape.turns):
-            call = ToolCall(f"call_{k}", "bash", '{"command":"ls"}')
-            appended = (
-                (Message("assistant", "", tool_calls=(call,)), Message("tool", "x" * (shape.first_bytes // 10), tool_call_id=call.id))
-                if k
-                else (Message("system", "You fix bugs."), Message("user", "y" * shape.first_bytes))
-            )  # fmt: skip
-            delay_ns = round((low + stream.uniform() * (high - low)) * NS_PER_MS)
-            turns.append(Turn(appended=appended, input_tokens=1, output_tokens=shape.tokens, tool_delay_ns=delay_ns))
-        yield Trajectory(id=f"session {number}", turns=tuple(turns))
-
-
-def _setup(shape: Shape, url: str, corpus: Path) -> Setup:
-    return Setup(
-        worker=0,
-        workers=1,
-        urls=(url,),
-        ca_file="",
-        headers=HEADERS,
-        fixed_head=fixed_head(
-            model="mock", exact=True, temperature=0.0, continuous_usage=shape.continuous_usage, extra={}
-        ),
-        exact=True,
-        max_output_tokens=1000,
-        corpus=str(corpus),
-        idle_reuse_s=4.0,
-    )
-
-
-def _order(shape: Shape) -> PhaseOrder:
-    return PhaseOrder(
-        index=0,
-        agents=shape.agents,
-        kind="search",
-        seed=1,
-        phase_nonce=phase_nonce(Stream(1, "nonce")),
-        nonce_key=derive(1, "nonce key"),
-        start_ns=start_barrier_ns(shape.agents),
-        spawn_per_s=shape.spawn_per_s,
-        settle_s=shape.settle_s,
-        measure_s=shape.measure_s,
-        limit_s=shape.agents / shape.spawn_per_s + shape.settle_s + shape.measure_s + 60,
-        turn_timeout_s=60,
     )

@@ -19,21 +19,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from openagentperf import tables
 from openagentperf.client.clock import now_ns
-from openagentperf.corpus.compiler import CompileOptions, compile_corpus
-from openagentperf.corpus.layout import SUFFIX
-from openagentperf.corpus.nonce import phase_nonce
 from openagentperf.load.collect import Collector
-from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
-from openagentperf.load.protocol import Setup
+from openagentperf.load.drill import Drill, closed, compiled, drilled
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.trajectory import Message, ToolCall, Trajectory, Turn
 from openagentperf.rundir import frame_files
-from openagentperf.seeds import Stream, derive
+from openagentperf.seeds import Stream
 from openagentperf.sim.spawn import spawned
 from openagentperf.units import NS_PER_S
-from openagentperf.wire.chatrequest import encode_message, fixed_head
 
 BAR_GIB = 4.0
 GIB = 1 << 30
@@ -98,32 +92,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         spawned("openagentperf.sim.null", "--ttft-ms", "3000", "--jitter-ms", "1000", "--interval-ms", "100") as url,
     ):
         folder = Path(scratch)
-        corpus = folder / f"corpus{SUFFIX}"
-        with corpus.open("wb") as file:
-            compile_corpus(sessions(given.trajectories, given.context), encode_message, CompileOptions(), file.write)
-        setup = Setup(
-            worker=0, workers=given.workers, urls=(url,), ca_file="", headers={"Content-Type": "application/json"}, exact=True,
-            fixed_head=fixed_head(model="null", exact=True, temperature=0.0, continuous_usage=False, extra={}),
-            max_output_tokens=TOKENS, corpus=str(corpus), idle_reuse_s=4.0,
-        )  # fmt: skip
-        order = PhaseOrder(
-            index=0, agents=given.agents, kind="search", seed=1, phase_nonce=phase_nonce(Stream(1, "memory")),
-            nonce_key=derive(1, "memory key"), start_ns=start_barrier_ns(given.agents), spawn_per_s=given.agents / 20, settle_s=5,
-            measure_s=given.seconds, limit_s=given.seconds + 90, turn_timeout_s=60,
+        corpus = compiled(sessions(given.trajectories, given.context), folder)
+        drill = Drill(
+            agents=given.agents, workers=given.workers, spawn_per_s=given.agents / 20, settle_s=5, measure_s=given.seconds,
+            least_turns=1,
         )  # fmt: skip
         marks: list[tuple[int, int, int, int]] = []
 
-        def tick(collector: Collector, _order: PhaseOrder, stage: str) -> None:
+        def tick(collector: Collector, order: PhaseOrder, stage: str) -> None:
             """Time, turns so far, PSS of this process and of the workers: at each tenth of the window."""
             due_ns = order.window_opens_ns + len(marks) * given.seconds / 10 * NS_PER_S
             if stage == "measure" and now_ns() >= due_ns:
                 workers = sum(map(pss_bytes, children(os.getpid())))
                 marks.append((now_ns(), len(collector.rows), pss_bytes(os.getpid()), workers))
 
-        with Fleet(setup, folder) as fleet:
-            facts, collector = fleet.run(order, folder, Quota(1, 0), tick)
+        facts, collector = drilled(drill, url, corpus, folder, tick)
         raw = sum(path.stat().st_size for path in frame_files(folder))
-        tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, collector.kept)
+        closed(folder, facts, collector)
         kept = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path != corpus)
         failed = sum(row.failure not in ("", "aborted") for row in collector.rows)
         size = corpus.stat().st_size
@@ -132,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rate = (turns_after - turns_before) / seconds
     growth = (parent - parent_before) / max(1, turns_after - turns_before)
     host = (parent + workers) / GIB
-    whole_s = (facts.ended_ns - order.start_ns) / NS_PER_S
+    whole_s = (facts.ended_ns - facts.order.start_ns) / NS_PER_S
     print(
         f"{given.agents} agents, {given.trajectories} trajectories of {given.context:,} tokens (corpus {size / GIB:.2f} GiB), "
         f"{given.workers} workers"

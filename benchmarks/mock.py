@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from openagentperf.errors import InfrastructureError
 
 HERE = Path(__file__).parent
-_COLUMNS = 6
+_COLUMNS = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,8 @@ class SendLog:
     tokens: NDArray[np.int64]
     first_tokens: NDArray[np.int64]
     """Of them, in the first event."""
+    body_bytes: NDArray[np.int64]
+    """Of the request."""
 
     def __len__(self) -> int:
         return len(self.read_ns)
@@ -57,6 +59,23 @@ class SendLog:
         """Tokens/s after the first event; only where the answer had at least two."""
         return (self.tokens - self.first_tokens) / (self.last_ns - self.first_ns) * 1e9
 
+    @property
+    def end_ns(self) -> NDArray[np.int64]:
+        """The last sign of the request: its last token so far, or that it was read."""
+        return np.maximum(self.last_ns, self.read_ns)
+
+    def load(self) -> SendLog:
+        """Without the lone requests before the load: clients that first ask whether anybody is there send one and wait for its end."""
+        overlaps = np.flatnonzero(self.read_ns[1:] < np.maximum.accumulate(self.end_ns)[:-1])
+        return self.of(np.arange(overlaps[0] if len(overlaps) else 0, len(self)))
+
+    def most_open(self) -> int:
+        """How many requests were open at once, at the most."""
+        times = np.concatenate((self.read_ns, self.end_ns))
+        steps = np.concatenate((np.ones(len(self), dtype=np.int64), -np.ones(len(self), dtype=np.int64)))
+        order = np.lexsort((steps, times))  # an end before a begin at the same instant
+        return int(np.cumsum(steps[order]).max(initial=0))
+
     def tokens_between(self, start_ns: int, end_ns: int) -> float:
         """Tokens sent in a span of time, each answer's taken as evenly spread."""
         span = np.maximum(self.last_ns - self.first_ns, 1)
@@ -71,6 +90,8 @@ class Mock:
     url: str
     """Up to and with /v1."""
     pid: int
+    ahead: bool = False
+    """It runs ahead of other programs (SCHED_RR); else it is late where the machine is busy, and its log says so."""
 
     @property
     def port(self) -> int:
@@ -89,18 +110,19 @@ class Mock:
 
 
 def compiled(source: str) -> Path:
-    """The program made from a C file of this folder, kept under the hash of its text. InfrastructureError without gcc."""
+    """The program made from a C file of this folder, kept under the hash of its text. InfrastructureError without a C compiler."""
     text = (HERE / source).read_bytes()
     program = HERE / "__pycache__" / f"{Path(source).stem}-{hashlib.sha256(text).hexdigest()[:12]}"
     if program.exists():
         return program
-    if shutil.which("gcc") is None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
         raise InfrastructureError(
-            f"benchmarks/{source}", "there is no gcc", "it is compiled at first use", "install gcc"
+            f"benchmarks/{source}", "there is no C compiler", "it is compiled at first use", "install gcc"
         )
     program.parent.mkdir(exist_ok=True)
     half = program.with_suffix(f".{os.getpid()}")
-    command = ["gcc", "-O2", "-o", str(half), str(HERE / source)]
+    command = [compiler, "-O2", "-o", str(half), str(HERE / source)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         raise InfrastructureError(f"benchmarks/{source}", "does not compile", "", made.stderr[-2000:])
@@ -126,23 +148,29 @@ def running(*options: str, core: int | None = None) -> Iterator[Mock]:
                     "benchmarks/mock_server.c", f"ended at once ({' '.join(options)})", "", "see above"
                 )
             pin(child.pid, core)
-            ahead(child.pid)
-            yield Mock(url=line.removeprefix("listening on ").strip(), pid=child.pid)
+            yield Mock(url=line.removeprefix("listening on ").strip(), pid=child.pid, ahead=ahead(child.pid))
         finally:
             child.stdin.close()
             child.wait(10)
 
 
-def ahead(pid: int) -> None:
-    """Run a process ahead of others. It needs a privilege: without it the server is late when the machine is busy, and logs so."""
+def ahead(pid: int) -> bool:
+    """Run a process ahead of others; whether it could be done. It needs a privilege."""
     with suppress(OSError):
         os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        return True
+    return False
 
 
 def pin(pid: int, core: int | None) -> None:
     """Keep a process on one core; nothing where the platform or the number of cores does not allow it."""
-    if core is not None and hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(0):
-        os.sched_setaffinity(pid, {core})
+    if cores := usable(core):
+        os.sched_setaffinity(pid, cores)
+
+
+def usable(core: int | None) -> tuple[int, ...]:
+    """The core, where there is one to keep to and this process may use it."""
+    return (core,) if core is not None and hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(0) else ()
 
 
 @contextmanager

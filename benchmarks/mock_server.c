@@ -1,4 +1,4 @@
-/* A streaming chat-completions server on loopback with known timing, which logs what it truly sent (built and run by mock.py).
+/* A streaming chat-completions server (and of plain completions) on loopback with known timing, which logs what it truly sent (built and run by mock.py).
 
    One thread, epoll, a heap of timers. Its clock is CLOCK_MONOTONIC, the same as the client's, so that a benchmark can
    hold what the client reports against what happened here. The schedule never drifts: event k of an answer is due at
@@ -23,13 +23,16 @@
                             usage.prompt_tokens is a quarter of the body's bytes, or the request's number in the log: it
                             ties a client's row to the server's (bytes)
 
-   GET /log answers one row of six int64 for each request so far, in the order in which they were read:
+   GET /log answers one row of seven int64 for each request so far, in the order in which they were read:
      read_ns   the request was fully read
      first_ns  the clock just before the send() of its first token; 0: not sent
      last_ns   the same of its last token so far
      late_ns   the worst lateness of any of its events against the schedule
      tokens    sent so far
-     first_tokens  of them, in the first event */
+     first_tokens  of them, in the first event
+     body      bytes of the request's body
+
+   GET /v1/models and GET /health say that it is there, for clients that ask before they send. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -59,7 +62,7 @@ static struct {
     const char *reasoning_key;
 } option = {0, 100, 1, ROLE_WITH, 0, 0, USAGE_ASKED, false, false, 200 * MS, 0, 20 * MS, "reasoning_content"};
 
-typedef struct { ns read, first, last, late, tokens, first_tokens; } Row;
+typedef struct { ns read, first, last, late, tokens, first_tokens, body; } Row;
 static Row *rows;
 static size_t row_count, row_room;
 
@@ -68,7 +71,7 @@ typedef struct {
     int slot;                            /* in the timer heap; -1: not in it */
     char *in, *out;
     size_t in_length, in_room, out_length, out_sent, out_room;
-    bool answering, role_due, usage, continuous, blocked;
+    bool answering, role_due, usage, continuous, blocked, plain;
     size_t number;                       /* of the request in hand: index into rows */
     int tokens, queued, in_event;        /* asked for; put into `out` so far; of them by the event that is in `out` */
     int prompt_tokens;
@@ -152,27 +155,38 @@ static void put_chunk(Conn *c, const char *delta, const char *finish) {
               c->continuous ? ",\"usage\":" : "", c->continuous ? usage_of(c) : "");
 }
 
+/* The same for POST /v1/completions. */
+static void put_text(Conn *c, const char *text, const char *finish) {
+    put_event(c, "{\"id\":\"cmpl-%08zx\",\"object\":\"text_completion\",\"created\":1764000000,\"model\":\"mock\",\"choices\":"
+              "[{\"index\":0,\"text\":\"%s\",\"logprobs\":null,\"finish_reason\":%s}]%s%s}", c->number, text, finish,
+              c->continuous ? ",\"usage\":" : "", c->continuous ? usage_of(c) : "");
+}
+
 static void put_role(Conn *c) { put_chunk(c, "{\"role\":\"assistant\",\"content\":\"\"}", "null"); }
 
 static void put_tokens(Conn *c) {
     char text[TEXT / 2] = "", delta[TEXT];
     int at = c->queued, count = c->tokens - at < option.per_event ? c->tokens - at : option.per_event;
     for (int i = 0; i < count; i++) strcat(text, " the");
-    if (at == 0 && option.role == ROLE_WITH) put_role(c);
+    if (at == 0 && option.role == ROLE_WITH && !c->plain) put_role(c);
     c->queued += count;
     c->in_event = count;
     int calls_from = c->tokens - option.toolcall;
-    if (option.toolcall && at >= calls_from) {
+    if (c->plain) {
+        put_text(c, text, "null");
+    } else if (option.toolcall && at >= calls_from) {
         if (at - calls_from < option.per_event)
             put_chunk(c, "{\"tool_calls\":[{\"id\":\"call_1\",\"type\":\"function\",\"index\":0,\"function\":{\"name\":\"bash\","
                       "\"arguments\":\"\"}}]}", "null");
         snprintf(delta, sizeof delta, "{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"%s\"}}]}", text);
+        put_chunk(c, delta, "null");
     } else {
         snprintf(delta, sizeof delta, "{\"%s\":\"%s\"}", at < option.reasoning ? option.reasoning_key : "content", text);
+        put_chunk(c, delta, "null");
     }
-    put_chunk(c, delta, "null");
     if (c->queued < c->tokens) return;
-    put_chunk(c, "{}", option.toolcall ? "\"tool_calls\"" : "\"stop\"");
+    if (c->plain) put_text(c, "", "\"stop\"");
+    else put_chunk(c, "{}", option.toolcall ? "\"tool_calls\"" : "\"stop\"");
     if (c->usage)
         put_event(c, "{\"id\":\"chatcmpl-%08zx\",\"object\":\"chat.completion.chunk\",\"created\":1764000000,\"model\":\"mock\","
                   "\"choices\":[],\"usage\":%s}", c->number, usage_of(c));
@@ -253,7 +267,7 @@ static void answer(Conn *c, const char *body, size_t length, ns now) {
     size_t head = messages ? (size_t)(messages - body) : length; /* a history may quote the words looked for here */
     c->number = row_count;
     rows = grown(rows, &row_room, row_count + 1, sizeof *rows);
-    rows[row_count++] = (Row){.read = now};
+    rows[row_count++] = (Row){.read = now, .body = (ns)length};
     c->answering = true;
     c->tokens = option.tokens;
     if (option.obey && (limit = memmem(body, head, "\"max_tokens\":", 13))) c->tokens = atoi(limit + 13);
@@ -262,7 +276,7 @@ static void answer(Conn *c, const char *body, size_t length, ns now) {
     c->prompt_tokens = option.numbered ? (int)c->number : (int)(length / 4);
     c->usage = option.usage == USAGE_ALWAYS || (option.usage == USAGE_ASKED && has(body, head, "\"include_usage\":true"));
     c->continuous = c->usage && has(body, head, "\"continuous_usage_stats\":true");
-    c->role_due = option.role == ROLE_EARLY;
+    c->role_due = option.role == ROLE_EARLY && !c->plain;
     random = random * 1664525u + 1013904223u;
     c->due = now + (c->role_due ? EARLY_ROLE : option.ttft) + (ns)((random >> 8) / 16777216.0 * (double)option.jitter);
     static const char head_of_answer[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -278,14 +292,16 @@ static bool take(Conn *c, ns now) {
     char *length = strcasestr(c->in, "\r\ncontent-length:");
     if (length) body = strtoul(length + 17, NULL, 10);
     bool chat = !strncmp(c->in, "POST /v1/chat/completions ", 26);
+    c->plain = !strncmp(c->in, "POST /v1/completions ", 21);
     blank[2] = '\r';
     if (c->in_length < head + body) return true;
-    if (chat) answer(c, c->in + head, body, now);
+    if (chat || c->plain) answer(c, c->in + head, body, now);
     else if (!strncmp(c->in, "GET /log ", 9)) put_whole(c, "200 OK", rows, row_count * sizeof *rows);
     else if (!strncmp(c->in, "GET /v1/models ", 15)) {
         static const char models[] = "{\"object\":\"list\",\"data\":[{\"id\":\"mock\",\"object\":\"model\"}]}";
         put_whole(c, "200 OK", models, sizeof models - 1);
-    } else put_whole(c, "404 Not Found", "{}", 2);
+    } else if (!strncmp(c->in, "GET /health ", 12)) put_whole(c, "200 OK", "{}", 2);
+    else put_whole(c, "404 Not Found", "{}", 2);
     c->in_length -= head + body;
     memmove(c->in, c->in + head + body, c->in_length);
     return flush(c);

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cpu import cpu_s
 from benchmarks.loadpath import Shape, measure
 from openagentperf.client.clock import now_ns
 from openagentperf.meters.sampling import Sampling
@@ -73,11 +74,11 @@ def sampler_share(seconds: float) -> tuple[float, float]:
     """CPU of the sampler over wall time, and readings a second."""
     with tempfile.TemporaryDirectory() as scratch, exporter() as url, sampled(url, Path(scratch)) as sampling:
         time.sleep(1.0)  # its imports are behind it
-        start, cpu = now_ns(), _cpu_s(sampling.pid)
+        start, cpu = now_ns(), cpu_s(sampling.pid)
         time.sleep(seconds)
-        wall_s, cpu_s = (now_ns() - start) / 1e9, _cpu_s(sampling.pid) - cpu
+        wall_s, spent_s = (now_ns() - start) / 1e9, cpu_s(sampling.pid) - cpu
         rows = sampling.between(start, now_ns())
-    return cpu_s / wall_s, len(rows) / wall_s
+    return spent_s / wall_s, len(rows) / wall_s
 
 
 def lag_p99_ms(shape: Shape, metered: bool) -> float:
@@ -91,11 +92,6 @@ def lag_p99_ms(shape: Shape, metered: bool) -> float:
 def _lag(shape: Shape) -> float:
     lags = measure(shape).measured.read_lag_ns
     return float(np.quantile(lags[lags >= 0], 0.99)) / 1e6
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100  # user and system time, in ticks of 10 ms
 
 
 def main(argv: Sequence[str] | None = None) -> int:

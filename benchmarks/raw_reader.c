@@ -1,6 +1,7 @@
 /* What reading streams costs at the least: N connections in closed loop, epoll, recv, count the events, keep two times.
 
-   raw_reader PORT CONNECTIONS SECONDS REQUEST_BYTES [TOKENS]  prints CPU microseconds per event, the events counted, the seconds it took.
+   raw_reader PORT CONNECTIONS SECONDS REQUEST_BYTES [TOKENS]  prints CPU microseconds per event, the events counted, the seconds it took,
+   and in ms P50 and P95 from before the request's send to the first event, and P50 from the first event to the last.
 
    TOKENS asks for answers of exactly so many; otherwise the server decides. */
 #define _GNU_SOURCE
@@ -19,7 +20,8 @@
 #include <unistd.h>
 
 typedef int64_t ns;
-typedef struct { int fd; size_t sent; ns first, last; } Conn;
+typedef struct { int fd; size_t sent; ns asked, first, last; } Conn;
+typedef struct { double *at; size_t length, room; } Values;
 
 static char *request;
 static size_t request_length;
@@ -35,6 +37,20 @@ static double cpu_s(void) {
     struct rusage r;
     getrusage(RUSAGE_SELF, &r);
     return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+}
+
+static void keep(Values *v, double value) {
+    if (v->length == v->room) v->at = realloc(v->at, (v->room = v->room * 2 + 1024) * sizeof *v->at);
+    v->at[v->length++] = value;
+}
+
+static int by_size(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+
+/* The value at rank q (n - 1), rounded down; 0 of none. */
+static double quantile(Values *v, double q) {
+    if (!v->length) return 0;
+    qsort(v->at, v->length, sizeof *v->at, by_size);
+    return v->at[(size_t)(q * (double)(v->length - 1))];
 }
 
 static void watch(Conn *c, uint32_t events) {
@@ -55,6 +71,7 @@ static void push(Conn *c) {
 static void ask(Conn *c) {
     c->sent = 0;
     c->first = c->last = 0;
+    c->asked = clock_ns();
     push(c);
 }
 
@@ -88,6 +105,7 @@ int main(int count, char **words) {
         epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e);
     }
     static char data[1 << 18];
+    Values waits = {0}, spans = {0};
     struct epoll_event ready[512];
     double cpu = cpu_s();
     long events = 0;
@@ -109,11 +127,14 @@ int main(int count, char **words) {
                 c->last = now;
             }
             if (got < 5 || memcmp(data + got - 5, "0\r\n\r\n", 5)) continue;
+            keep(&waits, (double)(c->first - c->asked) / 1e6);
+            keep(&spans, (double)(c->last - c->first) / 1e6);
             if (now < end) ask(c);
             else { close(c->fd); live--; }
         }
     }
     double used = cpu_s() - cpu;
-    printf("%.4f %ld %.3f\n", events ? used * 1e6 / (double)events : 0.0, events, (double)(clock_ns() - began) / 1e9);
+    printf("%.4f %ld %.3f %.3f %.3f %.3f\n", events ? used * 1e6 / (double)events : 0.0, events, (double)(clock_ns() - began) / 1e9,
+           quantile(&waits, 0.5), quantile(&waits, 0.95), quantile(&spans, 0.5));
     return 0;
 }

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from benchmarks.cpu import cpu_s
 from benchmarks.mock import compiled, pin, pinned, running
 
 SERVER_CORE, CLIENT_CORE = 1, 0
@@ -54,13 +55,6 @@ class Load(NamedTuple):
     seconds: float
     tokens: int
     request_bytes: int = 2_000
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time of a process so far."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def read(port: int, pid: int, load: Load, frames: int) -> Speed:

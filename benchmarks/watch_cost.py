@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -28,9 +27,10 @@ from typing import NamedTuple
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from benchmarks.cpu import cpu_s
+
 COMMAND = (sys.executable, "-m", "openagentperf")
 BAR_MS = 0.5
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Arm(NamedTuple):
@@ -105,7 +105,7 @@ def _scrape(url: str, process: subprocess.Popen[str], cpu: dict[str, float]) -> 
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if b"openagentperf.live.attached" in (entry / "cmdline").read_bytes():
-                    cpu["exporter"] = _cpu_s(int(entry.name))
+                    cpu["exporter"] = cpu_s(int(entry.name))
         time.sleep(1.0)
 
 
@@ -149,14 +149,9 @@ def _looking(told: str, cpu: dict[str, float]) -> Iterator[None]:
         yield
     finally:
         over.set()
-        cpu["dashboard"] = _cpu_s(int(pid)) / (time.monotonic() - began_s)
+        cpu["dashboard"] = cpu_s(int(pid)) / (time.monotonic() - began_s)
         for thread in threads:
             thread.join(10)
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def main(argv: Sequence[str] | None = None) -> int:
