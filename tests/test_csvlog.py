@@ -118,6 +118,31 @@ def test_a_log_that_is_not_described_is_refused(text: str, form: Form, words: st
         read(text, form)
 
 
+@pytest.mark.parametrize(
+    ("column", "form", "words"),
+    [
+        ("P / kW", ONE, "is in kW by its name, and --scale is 1.*say --scale 1000"),
+        ("P (mW)", ONE, "say --scale 0.001"),
+        ("power_mw", ONE, "say --scale with the watts of one mw"),
+        ("WP [Wh]", ONE._replace(quantity="energy"), "say --scale 3600"),
+        ("WP [Wh]", ONE, "is in Wh, an energy, by its name, and --quantity is power"),
+        (
+            "P / kW",
+            ONE._replace(quantity="energy", scale=1000),
+            "is in kW, a power, by its name, and --quantity is energy",
+        ),
+    ],
+)
+def test_a_unit_in_the_header_that_the_scale_forgets_is_refused(column: str, form: Form, words: str) -> None:
+    """4.24 kW taken for 4.24 W would be 2.6 million agents a megawatt, and nothing else would look wrong."""
+    with pytest.raises(UsageError, match=words):
+        read(f"time,{column}\n1767225601,4.24\n", form._replace(values={"W1": column}))
+    unit = 3600 if "Wh" in column else 1000
+    quantity = "energy" if "Wh" in column else "power"
+    right = form._replace(values={"W1": column}, scale=unit, quantity=quantity)
+    assert read(f"time,{column}\n1767225601,4.24\n", right)[0] == [(T + 10**9, "W1", 4.24 * unit)]
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
     skipped: list[Skipped] = []

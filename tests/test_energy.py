@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openagentperf.records.power import DeviceFacts, MeterFacts, Reading
 from openagentperf.score.energy import device_energy
 from openagentperf.units import NS_PER_S, s_to_ns
-from signals import constant, counted, flicker, meter, poll_times, polled, ramp, reading, square
+from signals import Signal, constant, counted, flicker, meter, poll_times, polled, ramp, reading, square
 
 COUNTER = meter("m", DeviceFacts(device="d0", counter=True))
 
@@ -303,3 +303,50 @@ def test_a_wrap_changes_nothing(span: float, first: float, update_s: float) -> N
     found = judged(counted(CONSTANT, 5, 75, update_s, first_j=first * span, span_j=span), wrapping(span))
     assert found.faults == ()
     assert found.energy_j == pytest.approx(700 * 60, rel=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    watts=st.floats(100, 20_000), span=st.floats(300, 20_000), period_s=st.sampled_from([0.2, 0.5, 1.0]), seed=st.integers(0, 50)
+)  # fmt: skip
+def test_a_counter_that_may_wrap_more_than_once_between_two_polls_is_not_believed(
+    watts: float, span: float, period_s: float, seed: int
+) -> None:
+    """A Counter32 in microjoules holds 4,295 J: at 5 kW it wraps every 0.86 s, and polls of 1 s would show a sixth of the power."""
+    times = list(poll_times(5, 75, period_s, seed))
+    rows = [reading(t, watts * t % span, "energy") for t in times]
+    found = judged(rows, wrapping(span))
+    if found.energy_j is None:
+        assert {fault.code for fault in found.faults} & {"counter_reset", "counter_edge"}
+    else:
+        assert found.energy_j == pytest.approx(watts * 60, rel=0.005)
+    if watts * 2 * period_s < span:  # polls lie up to two periods apart
+        assert found.energy_j is not None or {fault.code for fault in found.faults} == {"counter_edge"}
+
+
+def test_long_updates_of_a_counter_that_wraps_are_not_believed() -> None:
+    """700 W in updates of 20 s, and a range of 10,000 J: 14,000 J in each, which shows as 4,000."""
+    facts = meter("m", DeviceFacts(device="d0", counter=True, counter_range_j=10_000), max_gap_s=30.0)
+    rows = counted(CONSTANT, 5, 1025, 20.0, span_j=10_000) + polled(flicker(CONSTANT), 5, 1025, 1.0)
+    found = judged(rows, facts, (10, 1010))
+    assert found.energy_j == pytest.approx(700 * 1000, rel=0.005)
+    assert found.method == "integral"
+
+
+@pytest.mark.parametrize("counted_or_polled", [counted, lambda *at: polled(flicker(at[0]), *at[1:])])
+@pytest.mark.parametrize(
+    ("signal", "error_s", "codes"),
+    [
+        (CONSTANT, 3.0, ()),
+        (SLOPE, 0.5, ()),  # 8.75 W/s of 650 W: 0.7 %
+        (SLOPE, 1.0, ("clock",)),  # 1.3 %
+        (CONSTANT, 8.0, ("clock",)),  # the log begins 5 s before the window
+    ],
+)
+def test_a_clock_that_may_be_off_must_not_change_the_energy(
+    counted_or_polled: Callable[..., list[Reading]], signal: Signal, error_s: float, codes: tuple[str, ...]
+) -> None:
+    found = judged(counted_or_polled(signal, 5, 75), meter("m", COUNTER.devices[0], clock_error_s=error_s))
+    assert tuple(fault.code for fault in found.faults) == codes
+    if not codes:
+        assert found.energy_j == pytest.approx(signal.joules(70) - signal.joules(10), rel=0.005)

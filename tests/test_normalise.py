@@ -8,7 +8,7 @@ import pytest
 from openagentperf.records.phase import Judged
 from openagentperf.records.power import DeviceFacts, EnergyFault, WindowEnergy
 from openagentperf.score.boundary import window_energies
-from openagentperf.score.normalise import accelerators, agents_per_mw, cost, tier_power
+from openagentperf.score.normalise import accelerators, agents_per_mw, cost, power_notes, tier_power
 from openagentperf.system import Pool, Price, System
 from openagentperf.units import NS_PER_S
 from signals import constant, counted, flicker, meter, polled, ramp, square
@@ -62,12 +62,12 @@ def test_one_invalid_phase_leaves_no_figure_and_says_why() -> None:
     (row,) = tier_power(10, [phase(energy(100)), phase(energy(None), index=4)], System())
     assert row.agents_per_mw is None
     assert row.mean_w is None
-    assert row.why == ("phase 5: gap: d0: it did not update for 9.0 s",)
+    assert row.why == ("phase 4: gap: d0: it did not update for 9.0 s",)
 
 
 def test_a_phase_without_the_boundary_leaves_no_figure() -> None:
     (row,) = tier_power(10, [phase(energy(100)), phase(index=2)], System())
-    assert (row.agents_per_mw, row.why[0][:8]) == (None, "phase 3:")
+    assert (row.agents_per_mw, row.why[0][:8]) == (None, "phase 2:")
 
 
 def test_facility_power_is_of_the_same_meters_in_every_phase() -> None:
@@ -253,6 +253,28 @@ def test_an_inner_boundary_that_shows_more_than_an_outer_one_spoils_both() -> No
     assert {fault.code for row in found for fault in row.faults} == {"order"}
 
 
+@pytest.mark.parametrize(
+    ("watts", "rated_w", "basis", "valid"),
+    [
+        (700, 700, "measured", True),
+        (860, 700, "measured", True),  # 1.23 of the nameplate
+        (900, 700, "measured", False),  # 1.29
+        (70, 700, "measured", True),  # idle
+        (0.7, 700, "measured", False),  # kW taken for W
+        (7000, 700, "measured", False),  # a PDU's tenths
+        (0.7, None, "measured", True),  # nothing is declared
+        (0.7, 700, "modelled", True),
+    ],
+)
+def test_accelerators_that_draw_what_no_nameplate_allows_are_not_believed(
+    watts: float, rated_w: float | None, basis: str, valid: bool
+) -> None:
+    system = System(accelerators=3, rated_accelerator_w=rated_w)
+    (row,) = window_energies([meter("m", *D, basis=basis)], devices(3, watts), system, START, END)
+    assert (row.valid, row.mean_w is not None) == (valid, valid)
+    assert [fault.code for fault in row.faults] == ([] if valid else ["order"])
+
+
 def test_facility_is_the_outermost_times_the_declared_pue() -> None:
     rows = [msgspec.structs.replace(r, meter="n") for r in devices(1, 1000)]
     found = window_energies([meter("n", D[0], boundary="node")], rows, System(pue=1.25), START, END)
@@ -282,6 +304,48 @@ def test_devices_that_nothing_was_declared_of_are_said() -> None:
     )
     (row,) = window_energies([meter("m", *D)], devices(3), System(accelerators=3), START, END)
     assert row.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("boundary", "system", "scope", "note"),
+    [
+        (
+            "node",
+            System(hosts=4),
+            "outlet",
+            "power feeds are read (2): whether they are all those of the 4 hosts is not known",
+        ),
+        (
+            "rack",
+            System(racks=2),
+            "mains",
+            "power feeds are read (2): whether they are all those of the 2 racks is not known",
+        ),
+        ("node", System(hosts=2), "chassis", ""),
+    ],
+)
+def test_feeds_cannot_be_counted_against_hosts_and_that_is_said(
+    boundary: str, system: System, scope: str, note: str
+) -> None:
+    """Of two feeds for each host one alone would show twice the agents a megawatt."""
+    facts = [DeviceFacts(device=f"d{n}", counter=True, scope=scope) for n in range(2)]
+    (row,) = window_energies([meter("m", *facts, boundary=boundary)], devices(2), system, START, END)
+    assert (row.valid, row.notes) == (True, (note,) if note else ())
+
+
+def test_what_changes_how_a_measured_figure_is_read_is_a_note_of_the_result() -> None:
+    throttled = "gpus: devices that throttled in the window: 1 of 8"
+    noted = energy(500, notes=(throttled,))
+    facility = energy(600, "facility", notes=("declared PUE 1.2 x node", throttled))
+    phases = [
+        phase(noted, facility, index=3),
+        phase(noted, index=4),
+        phase(energy(500, basis="modelled", notes=("x",)), index=5),
+    ]
+    assert power_notes(phases) == [f"power (accelerator, measured): {throttled} (phases 3, 4)"]
+    many = [phase(energy(500, notes=tuple(f"n{k}" for k in range(9))), index=1)]
+    assert len(power_notes(many)) == 7
+    assert power_notes(many)[-1] == "power: 3 more notes stand in phases[].energy[].notes of result.json"
 
 
 def test_the_reasons_come_in_the_same_order_every_time() -> None:

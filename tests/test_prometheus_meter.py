@@ -216,6 +216,16 @@ NOT_OPENED: dict[str, tuple[Callable[[Request], Reply | None], dict[str, object]
         page("scaph_host_power_microwatts 5e8\n"), {"metric": "scaph_host_power_microwatts"}, "set scale = 1e-06",
     ),
     "kilowatt hours": (page("pdu_energy_kwh 5\n"), {"metric": "pdu_energy_kwh"}, "set scale = 3.6e+06"),
+    "kilowatts in two letters": (page("pdu_power_kw 5\n"), {"metric": "pdu_power_kw"}, "set scale = 1000"),
+    "thousandths or millions": (
+        page("pdu_power_mw 5\n"), {"metric": "pdu_power_mw"}, "set scale to the watts of one mw",
+    ),
+    "energy by its unit, power by its name": (
+        page("pdu_power_kwh 5\n"), {"metric": "pdu_power_kwh", "scale": 3.6e6}, 'set quantity = "energy"',
+    ),
+    "modelled power as measured": (
+        page(dcgm(*BOTH).replace("NVIDIA H200", "simulated accelerator (modelled power)")), {}, 'set basis = "modelled"',
+    ),
     "a scale for all of DCGM": (page(dcgm(*BOTH)), {"scale": 0.001}, "scale is 0.001, and metrics named: 0"),
     "a token that is not there": (page(""), {"token_env": "NO_SUCH_TOKEN"}, "the variable NO_SUCH_TOKEN is not set"),
     "a URL with a password": (page(""), {"url": "http://u:hunter2@127.0.0.1/"}, "secrets are named by variables"),
@@ -346,6 +356,30 @@ def test_a_computed_value_has_no_age_and_says_so() -> None:
         (row,) = meter.read()
     assert (row.value, row.updated_ns) == (700, None)
     assert facts.notes == ("the query computes: the age of what it computes from is not known",)
+
+
+@pytest.mark.parametrize(
+    ("query", "more", "words"),
+    [
+        (f"sum by (UUID) ({ENERGY})", {"quantity": "energy"}, "set scale = 0.001"),
+        (f"sum by (UUID) (rate({ENERGY}[30s]))", {"quantity": "power"}, "set scale = 0.001"),
+        ("sum(pdu_power_kw)", {"quantity": "power"}, "set scale = 1000"),
+        (f"sum by (UUID) (rate({ENERGY}[30s])) / 1000", {"quantity": "power"}, ""),
+        ('sum(pdu_power_kw{feed="a"}) * 1e3', {"quantity": "power"}, ""),
+        (f"sum by (UUID) ({ENERGY})", {"quantity": "energy", "scale": 0.001}, ""),
+        ('sum(power{room="kW hall"})', {"quantity": "power"}, ""),
+    ],
+)
+def test_a_query_that_computes_from_another_unit_says_its_scale(
+    query: str, more: dict[str, object], words: str
+) -> None:
+    """What a query makes of a counter in mJ has no name of its own: a thousand times too much, and nothing shows it."""
+    script = answer(({"UUID": "GPU-0"}, 1000.5, "700000", 1000.5))
+    if not words:
+        with opened(script, path="/", query=query, **more):
+            return
+    with pytest.raises(MeterError, match=words), opened(script, path="/", query=query, **more):
+        pass
 
 
 @pytest.mark.parametrize(

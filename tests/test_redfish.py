@@ -548,6 +548,26 @@ def test_a_pointer_tells_power_from_energy() -> None:
     assert pointed("/x#/a~1b/1", resource) is None
 
 
+@pytest.mark.parametrize(
+    ("resource", "pointer", "wanted"),
+    [
+        ({"Reading": 2, "ReadingType": "EnergykWh"}, "Reading", ("energy", 3.6e6)),
+        ({"Reading": 2, "ReadingType": "EnergyJoules", "ReadingUnits": "kJ"}, "Reading", ("energy", 1000)),
+        ({"Reading": 0.477, "ReadingType": "Power", "ReadingUnits": "kW"}, "Reading", ("power", 1000)),
+        ({"List": [{"Reading": 2, "ReadingType": "EnergyWh"}]}, "List/0/Reading", ("energy", 3600)),
+        ({"Oem": {"LifetimekWh": 2}}, "Oem/LifetimekWh", ("energy", 3.6e6)),
+        ({"Oem": {"InputMilliwatts": 2}}, "Oem/InputMilliwatts", ("power", 0.001)),
+        ({"Reading": 55, "ReadingType": "Temperature", "ReadingUnits": "Cel"}, "Reading", None),
+    ],
+)
+def test_a_pointer_into_a_sensor_has_the_sensor_s_unit(
+    resource: dict[str, object], pointer: str, wanted: tuple[str, float] | None
+) -> None:
+    """2 kWh read as 2 W, or 55 degrees as 55 W, are numbers like any other."""
+    found = pointed(f"/x#/{pointer}", resource)
+    assert (found and (found.quantity, found.scale)) == wanted
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from openagentperf import planfile, rundir, tables
@@ -13,6 +15,8 @@ from openagentperf.errors import StorageError, UsageError
 from openagentperf.meters.csvlog import KIND, Form, Row, rows
 from openagentperf.records.power import DeviceFacts, MeterFacts, Meters, ReadBoundary, Reading
 from openagentperf.records.trajectory import Skipped
+from openagentperf.score import logclock
+from openagentperf.score.normalise import accelerators
 from openagentperf.system import System
 from openagentperf.units import NS_PER_MS, NS_PER_S, Ns
 
@@ -30,6 +34,8 @@ class Attached(Struct, frozen=True, kw_only=True):
     phases: int
     """Phases that the log reaches into."""
     skipped: tuple[Skipped, ...]
+    clock: str
+    """What is known of its clock, in words."""
 
 
 def attach(
@@ -42,15 +48,17 @@ def attach(
     max_gap_s: float = 3.0,
     stale_s: float = 30.0,
     replace: bool = False,
+    clock_error_s: float | None = None,
 ) -> Attached:
     """Put the log's readings into every phase's power.parquet and the meter into meters.json; with `replace`, in place of those of the log
     that was attached under this name.
 
     Wall-clock times become the run's own by the offset that each phase recorded when it began and when it had ended; where the two differ
-    by more than 50 ms the clock was stepped, and the phase's readings carry no value.
+    by more than 50 ms the clock was stepped, and the phase's readings carry no value. The logger's own clock is held against the load,
+    which its power follows (score.logclock); where it does not, `clock_error_s` has to say by how much it may be off.
 
-    UsageError: a meter of that name is there, or one that reads the same; the log has not the columns, or covers no phase. Nothing is
-    written then. StorageError.
+    UsageError: a meter of that name is there, or one that reads the same; the log has not the columns, or covers no phase; its clock is
+    off, or cannot be checked. Nothing is written then. StorageError.
     """
     try:
         data = log.read_bytes()
@@ -67,18 +75,20 @@ def attach(
     skipped: list[Skipped] = []
     found = list(rows(data, str(log), form, skipped))
     written: dict[Path, list[Reading]] = {}
-    for folder in sorted((run / "phases").glob("*")):
-        if not (folder / "phase.json").exists():
-            continue
+    folders = [folder for folder in sorted((run / "phases").glob("*")) if (folder / "phase.json").exists()]
+    offset_ns: Ns | None = None
+    margin_ns = _MARGIN_NS + round((clock_error_s or 0.0) * NS_PER_S)
+    for folder in folders:
         about = rundir.read_facts(folder)
         if about.wall_offset_ns is None:
             raise StorageError(
                 str(folder), "does not say how its clock stood to the wall clock", "phases of this version do",
                 "run again, or give the log's meter to the run (docs/power.md)",
             )  # fmt: skip
-        start, end = about.order.start_ns - _MARGIN_NS, about.ended_ns + _MARGIN_NS
+        offset_ns = about.wall_offset_ns[0] if offset_ns is None else offset_ns
+        start, end = about.order.start_ns - margin_ns, about.ended_ns + margin_ns
         written[folder / rundir.POWER] = list(_inside(found, about.wall_offset_ns, start, end, name, form))
-    if not any(written.values()):
+    if offset_ns is None or not any(written.values()):
         first = f", rows skipped: {len(skipped)}; the first: {skipped[0].where}: {skipped[0].why}" if skipped else ""
         raise UsageError(
             str(log),
@@ -86,22 +96,79 @@ def attach(
             "a log of the time of the run is needed",
             "check --timezone, --offset and --decimal",
         )
+    error_s, clock = _clock(folders, found, form, offset_ns, str(log), clock_error_s)
     for table, readings in written.items():
         _put(table, name, readings)
     facts = MeterFacts(
         name=name, kind=KIND, boundary=boundary, basis="measured", source=log.name,
         devices=tuple(DeviceFacts(device=device, counter=form.quantity == "energy") for device in form.values),
-        period_s=max_gap_s, max_gap_s=max_gap_s, stale_s=stale_s, notes=("an external log, attached after the run",),
+        period_s=max_gap_s, max_gap_s=max_gap_s, stale_s=stale_s, clock_error_s=error_s,
+        notes=("an external log, attached after the run", clock),
     )  # fmt: skip
     rundir.write(path, msgspec.json.format(msgspec.json.encode(Meters(meters=(*known, facts))), indent=1) + b"\n")
-    return Attached(meter=name, rows=len(found), phases=sum(map(bool, written.values())), skipped=tuple(skipped))
+    return Attached(
+        meter=name, rows=len(found), phases=sum(map(bool, written.values())), skipped=tuple(skipped), clock=clock
+    )  # fmt: skip
+
+
+def _clock(
+    folders: Sequence[Path], found: Sequence[Row], form: Form, offset_ns: Ns, where: str, declared_s: float | None
+) -> tuple[float, str]:
+    """By how much the log's clock may be off, and how that is known. UsageError where it is off, or where that cannot be told."""
+    fit = _fit(folders, found, form, offset_ns)
+    if fit is not None and fit.flat:
+        return 0.0, "its power does not vary while the run goes on, so that its clock changes nothing"
+    if fit is not None and fit.agrees:
+        error_s = fit.tolerance_s if declared_s is None else declared_s
+        return (
+            error_s,
+            f"its power follows the load (correlation {fit.here:.2f}): its clock is right to {fit.tolerance_s:g} s",
+        )
+    if fit is not None and fit.is_off and (declared_s is None or abs(fit.lag_s) > declared_s + fit.tolerance_s):
+        late = "behind" if fit.lag_s > 0 else "ahead"
+        raise UsageError(
+            where,
+            f"its power follows the load best {abs(fit.lag_s):,.1f} s {'later' if fit.lag_s > 0 else 'earlier'} than its times say "
+            f"(correlation {fit.correlation:.2f}, {max(fit.here, 0):.2f} as they are): its clock is {late}",
+            "power of the phases' own time is needed",
+            f"say --offset {form.offset_s + fit.lag_s:g}, or correct --timezone",
+        )
+    if declared_s is not None:
+        return declared_s, f"its clock is declared right to {declared_s:g} s, and the load does not contradict"
+    seen = "the log covers too little of the run" if fit is None else f"correlation {max(fit.correlation, 0):.2f}"
+    raise UsageError(
+        where,
+        f"its power does not follow the load ({seen}), so that its clock cannot be checked",
+        f"a correlation of {logclock.MIN_CORRELATION:g} is needed, or a declared bound",
+        "synchronise the clocks and say with --clock-error how far they may be apart (NTP: 0.1)",
+    )
+
+
+def _fit(folders: Sequence[Path], found: Sequence[Row], form: Form, offset_ns: Ns) -> logclock.Fit | None:
+    """The log held against the run's requests; None where there is too little of either."""
+    turns = [tables.read_turns(folder, ("sent_ns", "closed_ns")) for folder in folders]
+    sent, closed = (np.concatenate([each[name] for each in turns]) for name in ("sent_ns", "closed_ns"))
+    signals = logclock.loads(sent[sent >= 0], closed[sent >= 0])
+    by_device: dict[str, dict[Ns, float]] = defaultdict(dict)
+    for row in found:
+        if row.value is not None and np.isfinite(row.value):
+            by_device[row.device][row.wall_ns - offset_ns] = row.value
+    if not signals or set(by_device) != set(form.values) or min(map(len, by_device.values())) < 2:
+        return None
+    devices, step_s = [], 0.0
+    for values in by_device.values():
+        times = np.array(sorted(values), dtype=np.int64)
+        shown = np.array([values[at] for at in times.tolist()])
+        step_s = max(step_s, float(np.median(np.diff(times))) / NS_PER_S)
+        counter = form.quantity == "energy"
+        devices.append(logclock.Total(times, shown - shown[0]) if counter else logclock.power(times, shown))
+    return logclock.fit(signals, devices, step_s)
 
 
 def _check_boundary(boundary: ReadBoundary, devices: int, known: Iterable[MeterFacts], system: System) -> None:
     """Meters of one boundary are added up. An analyser beside the BMC of the same host would be counted twice, and both be lost by it."""
     others = [meter for meter in known if (meter.boundary, meter.basis) == (boundary, "measured")]
-    pooled = sum(pool.accelerators for pool in system.pools)
-    declared = {"accelerator": system.accelerators or pooled, "node": system.hosts, "rack": 0}[boundary]
+    declared = {"accelerator": accelerators(system), "node": system.hosts, "rack": 0}[boundary]
     there = sum(len(meter.devices) for meter in others)
     if others and there + devices > declared:
         raise UsageError(

@@ -22,7 +22,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = folder / "plan.toml"
     plan.write_text(
         'tiers = {name = "t", tier = [{name = "easy", output_speed = 5.0, ttft_s = 10.0}]}\n'
-        '[rigor]\npreset = "quick"\nclient_error = 1.0\n[search]\nlimit = 1\n'
+        '[rigor]\npreset = "quick"\nclient_error = 1.0\nsearch_measure_s = 2\nsearch_turns = 5\nmeasure_s = 4\n'
+        'certify_turns = 18\ncertify_phases = 2\n[search]\nlimit = 1\n'
         '[system]\naccelerators = 1\nrated_accelerator_w = 700.0\npue = 1.2\n[system.price]\nusd_per_hour = 3.0\n'
     )  # fmt: skip
     assert main(["run", str(plan), "--out", str(folder / "out"), "--json"]) == 0
@@ -84,6 +85,49 @@ def test_a_run_whose_power_is_gone_keeps_its_agents(run: Path, tmp_path: Path, s
 
 def test_score_derives_the_same_result(run: Path) -> None:
     assert main(["score", str(run)]) == 0
+
+
+def test_a_log_s_clock_is_held_against_the_load(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """300 W, and 400 more while a request is in flight, by a logger whose clock is 5 s behind."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    folders = sorted((copy / "phases").iterdir())
+    facts = [verify.rundir.read_facts(folder) for folder in folders]
+    turns = pl.concat(
+        [pl.read_parquet(folder / "turns.parquet", columns=["sent_ns", "closed_ns"]) for folder in folders]
+    )
+    spans = [(sent, closed) for sent, closed in turns.iter_rows() if sent is not None]
+    assert facts[0].wall_offset_ns is not None
+    begins_ns, ends_ns = facts[0].order.start_ns - 9 * 10**9, facts[-1].ended_ns + 9 * 10**9
+    lines = ["time,watts"]
+    for at_ns in range(begins_ns, ends_ns, 10**8):
+        watts = 700 if any(sent <= at_ns < closed for sent, closed in spans) else 300
+        lines.append(f"{(at_ns + facts[0].wall_offset_ns[0]) / 1e9 - 5:.3f},{watts}")
+    log = tmp_path / "log.csv"
+    log.write_text("\n".join(lines))
+    attach = [
+        "power",
+        "attach",
+        str(copy),
+        "--csv",
+        str(log),
+        "--boundary",
+        "node",
+        "--time",
+        "time",
+        "--value",
+        "watts",
+    ]
+    before = (copy / "result.json").read_bytes()
+    capfd.readouterr()
+    assert main(attach) == 2
+    said = capfd.readouterr().err
+    assert "its clock is behind" in said
+    assert "say --offset 5" in said or "say --offset 4.75" in said
+    assert (copy / "result.json").read_bytes() == before, "nothing is written"
+    assert main([*attach, "--clock-error", "1"]) == 2, "the load contradicts it"
+    assert main([*attach, "--offset", "5"]) == 0
+    assert "its power follows the load (correlation " in capfd.readouterr().out
 
 
 def test_an_external_log_becomes_one_more_boundary(

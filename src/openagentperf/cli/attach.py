@@ -28,6 +28,7 @@ def attach(
     scale: Annotated[float, typer.Option(metavar="X", help="Watts or joules a unit of the log: 1000 for kW.")] = 1.0,
     timezone: Annotated[str, typer.Option(metavar="ZONE", help="Of times that name none, such as UTC; else they are refused.")] = "",
     offset: Annotated[float, typer.Option(metavar="SECONDS", help="How far the log's clock is behind this host's.")] = 0.0,
+    clock_error: Annotated[float | None, typer.Option(metavar="SECONDS", help="By how much its clock may be off.")] = None,
     delimiter: Annotated[str, typer.Option(metavar="CHAR", help="Between cells.")] = ",",
     decimal: Annotated[str, typer.Option(metavar="CHAR", help="Before the fraction of a value.")] = ".",
     max_gap: Annotated[float, typer.Option(metavar="SECONDS", help="Longest silence between two rows.")] = 3.0,
@@ -48,18 +49,22 @@ def attach(
         ("--scale", scale, scale > 0),
         ("--offset", offset, True),
         ("--max-gap", max_gap, max_gap > 0),
+        ("--clock-error", clock_error or 0.0, (clock_error or 0.0) >= 0),
     ):
         if not (math.isfinite(number) and fits):
             raise UsageError(option, f"is {number:g}", "a finite number that fits is needed", "correct it")
     form = Form(tuple(time), values, quantity, scale, timezone, offset, delimiter, decimal)
-    attached = attach_log(run, csv, form, name=name, boundary=boundary, max_gap_s=max_gap, replace=replace)
+    attached = attach_log(
+        run, csv, form, name=name, boundary=boundary, max_gap_s=max_gap, replace=replace, clock_error_s=clock_error
+    )
     result = verify.derive(run)
     rundir.write(run / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     if json:
         say_json({"attached": attached, "result": result})
         return 0
-    say(f"values {attached.rows:,}, phases {attached.phases}")
-    say("\n".join(power_lines(result.results)))
+    say(f"values {attached.rows:,}, phases {attached.phases}; {attached.clock}")
+    if lines := power_lines(result.results):
+        say("\n".join(lines))
     if attached.skipped:
         first = attached.skipped[0]
         note(f"skipped rows: {len(attached.skipped):,} (the first: {first.where}: {first.why})")

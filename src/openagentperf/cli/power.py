@@ -20,6 +20,7 @@ from openagentperf.cli.output import printable, say, say_json
 from openagentperf.errors import MeterError
 from openagentperf.powerprobe import Device, Found, Missing, Probe
 from openagentperf.powerprobe import probe as probe_meters
+from openagentperf.system import System
 
 WIDTH = 80
 
@@ -55,7 +56,14 @@ def probe(
         say_json(found)
     else:
         say(table(found))
-    return 0 if any(meter.reads for meter in found.meters) else MeterError.exit_code
+    return 0 if _would_do(found, declared) else MeterError.exit_code
+
+
+def _would_do(found: Probe, declared: System | None) -> bool:
+    """Whether a run would have power: from every meter of its system, as declared; without a system, whether anything reads."""
+    reads = {meter.facts.name for meter in found.meters if meter.reads}
+    wanted = {meter.name for meter in declared.meters} if declared is not None else set()
+    return bool(reads) and wanted <= reads and not found.inventory
 
 
 def table(found: Probe, width: int = WIDTH) -> str:

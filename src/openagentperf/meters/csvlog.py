@@ -2,7 +2,8 @@
 
 times    ISO 8601 with an offset or Z; seconds or milliseconds since 1970; without a zone only where one is named: a log that is an
          hour off would still give a number. The hour that a clock shows twice in autumn and the one that it skips in spring are no times
-values   W (or kW, mW by `scale`), J for a counter; an empty cell or one that is no number is a reading without a value
+values   W (or kW, mW by `scale`), J for a counter; a header whose unit the scale does not know is refused; an empty cell or one that is
+         no number is a reading without a value
 rows     a row that is cut short or too long (an unquoted decimal comma), or whose time cannot be read, is counted and named; times that
          go back are kept as they are (the judge makes the window invalid)
 """
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from openagentperf.errors import UsageError
+from openagentperf.meters.unitnames import unit_of
 from openagentperf.records.power import Quantity
 from openagentperf.records.trajectory import Skipped
 from openagentperf.units import NS_PER_S, NS_PER_US, Ns
@@ -76,6 +78,8 @@ def rows(data: bytes, source: str, form: Form, skipped: list[Skipped]) -> Iterat
             "which one is meant is not known",
             "rename one in the header",
         )
+    for name in form.values.values():
+        _check_unit(source, name, form)
     at = [head.index(name) for name in form.times]
     columns = {device: head.index(name) for device, name in form.values.items()}
     last = max(*at, *columns.values())
@@ -105,6 +109,26 @@ def rows(data: bytes, source: str, form: Form, skipped: list[Skipped]) -> Iterat
                 yield Row(wall_ns, device, None if value is None else value * form.scale, why)
     except csv.Error as error:
         skipped.append(Skipped(f"{source}:{reader.line_num}", f"is no delimited text from here on ({error})"))
+
+
+def _check_unit(source: str, column: str, form: Form) -> None:
+    unit = unit_of(column)
+    if unit is None:
+        return
+    if unit.quantity != form.quantity:
+        raise UsageError(source, f"column `{column}` is in {unit.name}, {'an energy' if unit.quantity == 'energy' else 'a power'}, by its "
+                         f"name, and --quantity is {form.quantity}", "which of them it is must be known",
+                         f"say --quantity {unit.quantity}, or name another column")  # fmt: skip
+    if unit.scale != 1 and form.scale == 1:
+        each = "watts" if unit.quantity == "power" else "joules"
+        fix = (
+            f"say --scale {unit.scale:g}"
+            if unit.scale is not None
+            else f"say --scale with the {each} of one {unit.name}"
+        )
+        raise UsageError(
+            source, f"column `{column}` is in {unit.name} by its name, and --scale is 1", f"{each} are needed", fix
+        )
 
 
 def _value(cell: str, decimal: str) -> tuple[float | None, str]:

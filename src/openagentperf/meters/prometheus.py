@@ -9,6 +9,7 @@ ours is compared with one of theirs: updated = middle of the request - (query - 
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -17,9 +18,10 @@ from openagentperf.errors import MeterError
 from openagentperf.meters import promquery
 from openagentperf.meters.base import Stamp, failed, stamped
 from openagentperf.meters.expositions import samples
+from openagentperf.meters.unitnames import Unit, unit_of
 from openagentperf.meters.updates import Updates
 from openagentperf.meters.web import Web, WebError, place, public
-from openagentperf.records.power import DeviceFacts, MeterFacts, Reading
+from openagentperf.records.power import MODELLED, DeviceFacts, MeterFacts, Reading
 from openagentperf.system import Prometheus as Spec
 from openagentperf.units import s_to_ns
 
@@ -30,11 +32,9 @@ _INSTANT = "DCGM_FI_DEV_POWER_USAGE_INSTANT"
 _DCGM = frozenset((_ENERGY, _POWER, _INSTANT))
 _SCALES = {_ENERGY: 0.001}
 """DCGM counts energy in mJ."""
-_UNITS = (
-    ("microwatt", 1e-6), ("milliwatt", 1e-3), ("kilowatthour", 3.6e6), ("watthour", 3600.0), ("kilowatt", 1e3), ("megawatt", 1e6),
-    ("microjoule", 1e-6), ("millijoule", 1e-3), ("kilojoule", 1e3), ("megajoule", 1e6), ("kwh", 3.6e6),
-)  # fmt: skip
-"""Units that a metric's name may say, in the order in which they are looked for."""
+_ARITHMETIC = re.compile(r"[*/]")
+_NO_ARITHMETIC = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\[[^\]]*\]")
+"""Parts of a query in which * and / mean nothing, and words are no metrics: strings and ranges."""
 _DEVICE_LABELS = ("UUID", "uuid", "gpu", "device", "outlet", "chassis", "instance")
 _UNIQUE = ("UUID", "uuid")
 """Labels that name a device in the whole world. Any other names it on its exporter: `HOST/VALUE` then, for two hosts each have a gpu 0."""
@@ -141,12 +141,11 @@ class Prometheus:
                     "one series a device is needed",
                     "choose one with metric or labels, or set device_label to the label that tells the devices apart",
                 )
-        for value in values:
-            squeezed = value.metric.lower().replace("_", "")
-            unit = next((unit for unit in _UNITS if unit[0] in squeezed), None)
-            if unit is not None and self._spec.scale == 1:
-                raise self._error(f"{value.metric} is in {unit[0]}s by its name, and scale is 1", "watts or joules are needed",
-                                  f"set scale = {unit[1]:g}")  # fmt: skip
+        for value, kind in zip(values, kinds, strict=True):
+            self._check_unit(value, kind)
+            if self._spec.basis == "measured" and any(MODELLED in text for text in value.labels.values()):
+                raise self._error(f"{device} says of itself that it is {MODELLED}", "a measured figure needs a sensor",
+                                  'set basis = "modelled"')  # fmt: skip
         self._quantities[device] = tuple(kinds)
         metrics = {value.metric for value in values}
         return DeviceFacts(
@@ -156,6 +155,33 @@ class Prometheus:
             counter="energy" in kinds,
             averaged_s=0.0 if _INSTANT in metrics else None,
         )
+
+    def _check_unit(self, value: _Value, kind: _Measured) -> None:
+        """Refuse a unit other than W or J that the name says and the scale does not; of a computed value: that its query says."""
+        unit = unit_of(value.metric) if value.metric else self._computed_unit()
+        if unit is None:
+            return
+        if (
+            unit.quantity != kind and value.metric and not self._spec.quantity
+        ):  # a recorded rate of a counter keeps its name
+            raise self._error(f"{value.metric} is {kind} by its name or type, and in {unit.name} {unit.quantity}",
+                              "which of them it is must be known", f'set quantity = "{unit.quantity}", or another metric')  # fmt: skip
+        if unit.scale != 1 and self._spec.scale == 1:
+            each = "watts" if unit.quantity == "power" else "joules"
+            to = (
+                f"set scale = {unit.scale:g}"
+                if unit.scale is not None
+                else f"set scale to the {each} of one {unit.name}"
+            )
+            raise self._error(f"{value.metric or 'the query'} is in {unit.name} by its name, and scale is 1",
+                              "watts or joules are needed", to)  # fmt: skip
+
+    def _computed_unit(self) -> Unit | None:
+        """Of the metrics that the one query computes from, where it multiplies and divides nothing."""
+        query = _NO_ARITHMETIC.sub("", " ".join(self._queries))
+        if _ARITHMETIC.search(query):
+            return None
+        return Unit("mJ", "energy", _SCALES[_ENERGY]) if _ENERGY in query else unit_of(query)
 
     def _nothing(self, missing: Sequence[str], found: Sequence[_Value], seen: Sequence[str]) -> MeterError:
         spec = self._spec

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from openagentperf.meters.redfish_service import Resource, link
+from openagentperf.meters.unitnames import unit_of
 
 Pointer: TypeAlias = tuple[str, ...]
 """Names and list positions on the way to a value."""
@@ -63,27 +64,44 @@ def series_of(path: str, resource: Resource) -> tuple[Series, ...]:
         if pointer := _excerpt(resource, name):
             found.append(Series("energy", (Term(path, pointer),), scale))
             break
-    kind = _SENSORS.get(str(resource.get("ReadingType")))
-    if not found and kind and number(resource, ("Reading",)) is not None:
-        unit = _UNITS.get(str(resource.get("ReadingUnits")), 1.0) if kind[1] == 1 else 1.0
-        found.append(Series(kind[0], (Term(path, ("Reading",)),), kind[1] * unit))
+    if not found and number(resource, ("Reading",)) is not None and (series := _sensor(path, resource, ("Reading",))):
+        found.append(series)
     return tuple(found)
 
 
 def pointed(path: str, resource: Resource) -> Series | None:
-    """The value behind the `#/...` of a path, its quantity told by the names on the way."""
+    """The value behind the `#/...` of a path: of a sensor what it says of itself, else what the names on the way say."""
     pointer = tuple(part.replace("~1", "/").replace("~0", "~") for part in path.partition("#")[2].split("/")[1:])
     if number(resource, pointer) is None:
         return None
-    words = "/".join(pointer)
-    for name, scale in _ENERGY:
-        if name in words:
-            return Series("energy", (Term(path, pointer),), scale)
-    return Series("power", (Term(path, pointer),))
+    holder = _at(resource, pointer[:-1])
+    if isinstance(holder, dict) and pointer[-1] == "Reading" and "ReadingType" in holder:
+        return _sensor(path, holder, pointer)
+    unit = unit_of("/".join(pointer))
+    if unit is None or unit.scale is None:
+        return Series("power", (Term(path, pointer),))
+    return Series(unit.quantity, (Term(path, pointer),), unit.scale)
+
+
+def _sensor(path: str, holder: Resource, pointer: Pointer) -> Series | None:
+    """The reading of a Sensor by its own words; None where it reads neither power nor energy."""
+    kind = _SENSORS.get(str(holder.get("ReadingType")))
+    if kind is None:
+        return None
+    quantity, scale = kind
+    # EnergykWh and EnergyWh are their unit; Power and EnergyJoules come in kW, mW and kJ too.
+    unit = _UNITS.get(str(holder.get("ReadingUnits")), 1.0) if scale == 1 else 1.0
+    return Series(quantity, (Term(path, pointer),), scale * unit)
 
 
 def number(resource: Resource, pointer: Pointer) -> float | None:
     """The number there; None where it is null, missing, or none."""
+    found = _at(resource, pointer)
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _at(resource: Resource, pointer: Pointer) -> Any:
+    """What is there; None where nothing is."""
     found: Any = resource
     for part in pointer:
         if isinstance(found, dict):
@@ -92,7 +110,7 @@ def number(resource: Resource, pointer: Pointer) -> float | None:
             found = found[int(part)]
         else:
             return None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    return found
 
 
 def seconds(duration: object) -> float | None:

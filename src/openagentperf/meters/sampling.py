@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
+from openagentperf import children
 from openagentperf.errors import MeterError
 from openagentperf.meters.base import Spec
 from openagentperf.meters.protocol import Order, Refused, decode_answer
@@ -104,13 +104,4 @@ class Sampling:
         return True
 
     def close(self) -> None:
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        with suppress(OSError):
-            self._child.stdin.close()
-        try:
-            self._child.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._child.stdout.close()
+        children.end(self._child, _STOP_S)

@@ -23,6 +23,10 @@ Quantity: TypeAlias = Literal["power", "energy", "power_cap", "clock", "throttle
 """W; J counted since some start (only differences mean anything); W; MHz of the compute clock; the driver's bit mask of reasons."""
 
 
+MODELLED = "modelled power"
+"""In the model's name of a simulated sensor, wherever its page is read: nobody may take it for a measurement."""
+
+
 class Reading(Struct, frozen=True, kw_only=True):
     """One value of one device: a row of `power.parquet`."""
 
@@ -79,6 +83,8 @@ class MeterFacts(Struct, frozen=True, kw_only=True):
     stale_s: float
     """A power value that stays bit-equal for longer than this is an old one, whatever stamps it bears: a live sensor flickers in its last
     digit, and an exporter that hangs is scraped on and on."""
+    clock_error_s: float = 0.0
+    """Its times may be off by so much, either way: of an external log; 0 for what this host read by its own clock."""
     notes: tuple[str, ...] = ()
 
 
@@ -89,14 +95,14 @@ FaultCode: TypeAlias = Literal[
     "stale",  # the sensor repeated itself
     "not_finite",  # NaN or infinity
     "negative",  # power or an energy difference below 0
-    "counter_reset",  # an energy counter went back, and not by its range
+    "counter_reset",  # an energy counter went back, and not by its range; or may have gone through its range more than once
     "counter_edge",  # the counter's steps at the window's edges are more than 1 % of the energy
     "disagree",  # counter and integral differ by more than 5 %
     "undersampled",  # power varies faster than its sensor showed: two standard errors are more than 0.5 %, or fewer than 20 updates
-    "clock",  # times went back, or a remote clock's offset is not bounded
+    "clock",  # times went back, or a log's clock may be off by enough to change the energy by more than 1 %
     "missing_device",  # declared and not read
     "extra_device",  # read and not declared
-    "order",  # an inner boundary shows more than an outer one
+    "order",  # an inner boundary shows more than an outer one, or accelerators what their nameplates rule out
     "mixed",  # sensors of different scope or basis in one sum
     "host",  # node power of a host that also runs the load generator
 ]

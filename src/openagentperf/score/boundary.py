@@ -18,6 +18,7 @@ import numpy as np
 from openagentperf.records.power import Boundary, EnergyFault, FaultCode, MeterFacts, Reading, WindowEnergy
 from openagentperf.score.columns import Floats, Ints
 from openagentperf.score.energy import DeviceEnergy, device_energy
+from openagentperf.score.normalise import accelerators
 from openagentperf.score.quantile import quantile_or_none
 from openagentperf.score.sampling import MAX_SAMPLING_ERROR, MIN_UPDATES, sampling_error
 from openagentperf.system import System
@@ -26,6 +27,9 @@ from openagentperf.units import NS_PER_S, Ns
 _ORDER: tuple[Boundary, ...] = ("accelerator", "node", "rack")
 _ORDER_TOLERANCE = 1.02
 """An inner boundary may show this much more than an outer one before one of them is wrong: sensors are true to 1 or 2 %."""
+_NAMEPLATE = (0.03, 1.25)
+"""Measured accelerators draw so much of their nameplates: idle ones a tenth, and on average no more than all of it. A wrong unit or scale
+(kW, a PDU's tenths of W) is further off."""
 _DRIFT = 0.05
 _LONGEST_P95_STEP_S = 1.1
 """Jittered polls of a period of 1 s are as often a little further apart as nearer."""
@@ -46,7 +50,7 @@ def window_energies(
     for meter in meters:
         groups[_ORDER.index(meter.boundary), meter.basis].append(meter)
     rows = [_sum(groups[key], by_meter, system, start_ns, end_ns) for key in sorted(groups)]
-    rows = _ordered(rows)
+    rows = _ordered([_named(row, system) for row in rows])
     return (*rows, *_facility(rows, system))
 
 
@@ -130,7 +134,7 @@ def _inventory(meters: Sequence[MeterFacts], system: System) -> list[EnergyFault
         why = f"its devices cover different things ({', '.join(sorted(scopes))}): a sum of them means nothing; choose one scope"
         faults.append(_fault("mixed", first, why))
     declared = {
-        "accelerator": system.accelerators or sum(pool.accelerators for pool in system.pools),
+        "accelerator": accelerators(system),
         "node": system.hosts,
         "rack": 0,
     }
@@ -153,12 +157,14 @@ def _inventory(meters: Sequence[MeterFacts], system: System) -> list[EnergyFault
 
 
 def _unchecked(meters: Sequence[MeterFacts], system: System) -> Iterable[str]:
-    """A note where nothing is declared that the devices could be counted against."""
+    """A note where nothing is declared that the devices could be counted against, or feeds are read: a host or a rack may have two."""
     boundary, there = meters[0].boundary, sum(device.covers for meter in meters for device in meter.devices)
-    inventory = {"accelerator": system.accelerators or len(system.pools), "node": system.hosts, "rack": system.racks}
+    inventory = {"accelerator": accelerators(system), "node": system.hosts, "rack": system.racks}
     what = {"accelerator": "accelerators", "node": "hosts", "rack": "racks"}[boundary]
     if there and not inventory[boundary]:
         yield f"no {what} are declared: whether the devices read ({there}) are all of the system is not known"
+    elif there and boundary != "accelerator" and {d.scope for meter in meters for d in meter.devices} <= _FEEDS:
+        yield f"power feeds are read ({there}): whether they are all those of the {inventory[boundary]:g} {what} is not known"
 
 
 SHARE = "share of a rack"
@@ -172,6 +178,26 @@ def _counted(meters: Sequence[MeterFacts]) -> int | None:
     if meters[0].boundary == "node" and any(device.scope in _FEEDS for device in devices):
         return None
     return sum({device.device: device.covers for device in devices}.values())
+
+
+def _named(row: WindowEnergy, system: System) -> WindowEnergy:
+    """Invalid where measured accelerators show what their declared nameplates rule out."""
+    count = accelerators(system)
+    if (
+        row.mean_w is None
+        or not count
+        or (row.boundary, row.basis) != ("accelerator", "measured")
+        or not system.rated_accelerator_w
+    ):
+        return row
+    rated_w, (least, most) = count * system.rated_accelerator_w, _NAMEPLATE
+    if least <= row.mean_w / rated_w <= most:
+        return row
+    why = (
+        f"{count} accelerators show {row.mean_w:,.1f} W, and are rated {rated_w:,.0f} W ({least:.0%} to {most:.0%} of it can be): look at "
+        "the meter's unit and scale, and at system.rated_accelerator_w"
+    )
+    return _spoiled(row, EnergyFault(code="order", meter=row.meter, why=why))
 
 
 def _ordered(rows: list[WindowEnergy]) -> list[WindowEnergy]:

@@ -12,6 +12,7 @@ first; where both are there they must agree.
                narrower of: lowest and highest power poll of the device; mean power of its slowest and fastest update, where updates are
                irregular (a load that repeats in step with regular ones has the same mean in each); 0 and no bound: d r max(f, 1 - f)
     agree      counter and integral differ by at most 5 %, or by what the integral itself is uncertain (score.sampling)
+    clock      of a log: moved either way by what its clock may be off, the window's energy is the same within 1 %
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def device_energy(
             notes.append(
                 f"{device.device}: counter and power are {apart:.1%} apart, which its power is uncertain by itself"
             )
+    counter, power = judge.timed(counter), judge.timed(power)
     if counter is not None and not counter.faults:
         if power is not None and power.faults:
             notes.append(f"an energy counter stands without its power beside it: {power.faults[0].why}")
@@ -170,6 +172,8 @@ class _Judge:
             fix = "the driver was restarted, or the counter is broken: repeat the phase"
             faults.append(self.fault("counter_reset", f"{why}; {fix}"))
             steps = np.maximum(steps, 0)
+        if span is not None and not wrong.any():
+            faults += self._wraps(t, steps, polled, span)
         joules = np.concatenate(([0.0], np.cumsum(steps))) if t.size else value
         if not t.size or t[0] > self._start or t[-1] < self._end:
             why = "its counter has no update on both sides of the window: the meter must run before and after it"
@@ -181,6 +185,37 @@ class _Judge:
             why = f"up to {error:,.1f} J of {energy:,.1f} J lie in its counter's updates at the window's edges"
             faults.append(self.fault("counter_edge", f"{why} (at most {MAX_EDGE_ERROR:.0%}): measure longer"))
         return self._finish(faults, t, joules, energy)
+
+    def _wraps(self, t: Ints, steps: Floats, polled: Updates, span_j: float) -> list[EnergyFault]:
+        """Where the longest update may hold more than the range, how often the counter went through it cannot be told."""
+        lengths_s = np.diff(t) / NS_PER_S
+        fastest_w = max(float((steps / lengths_s).max(initial=0)), float(polled.watts.max(initial=0)))
+        longest_s = float(lengths_s.max(initial=0))
+        if fastest_w * longest_s < span_j:
+            return []
+        why = (
+            f"its energy counter starts again every {span_j:,.0f} J, and {fastest_w:,.0f} W for {longest_s:.1f} s between two updates are "
+            f"{fastest_w * longest_s:,.0f} J: it may have done so more than once; poll faster, or read its power"
+        )
+        return [self.fault("counter_reset", why)]
+
+    def timed(self, found: _Found | None) -> _Found | None:
+        """With a fault where the energy is another as soon as the source's clock is off by as much as it may be."""
+        error_ns = round(self._meter.clock_error_s * NS_PER_S)
+        if found is None or found.faults or not error_ns:
+            return found
+        here, earlier, later = (
+            float(np.interp(self._end + by, found.times_ns, found.joules) - np.interp(self._start + by, found.times_ns, found.joules))
+            for by in (0, -error_ns, error_ns)
+        )  # fmt: skip
+        apart = max(abs(earlier - here), abs(later - here)) / max(here, 1e-12)
+        if apart <= MAX_EDGE_ERROR:
+            return found
+        why = (
+            f"its clock may be off by {self._meter.clock_error_s:g} s, and its energy is {apart:.1%} another then (at most "
+            f"{MAX_EDGE_ERROR:.0%}): synchronise the clocks, measure longer, or let the log begin before the phase and end after it"
+        )
+        return found._replace(faults=[self.fault("clock", why)])
 
     # -- what both need ----------------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,28 @@ def cost(agents: int | None, phases: Sequence[Judged], system: System, power: Se
     )
 
 
+_NOTES = 6
+
+
+def power_notes(phases: Sequence[Judged]) -> list[str]:
+    """What was seen in the phases' measured windows and changes how their power is read: throttling, caps, drift, devices not counted.
+
+    A facility repeats what its inner boundary says; a modelled sensor neither throttles nor has an inventory.
+    """
+    found: dict[str, list[str]] = {}
+    for judged in phases:
+        for row in judged.energy:
+            if row.valid and row.basis == "measured" and row.boundary != "facility":
+                for note in row.notes:
+                    found.setdefault(f"power ({row.boundary}, measured): {note}", []).append(f"{judged.index}")
+    lines = [f"{text} (phase{'s' if len(at) > 1 else ''} {', '.join(at)})" for text, at in found.items()]
+    more = len(lines) - _NOTES
+    return [
+        *lines[:_NOTES],
+        *([f"power: {more} more notes stand in phases[].energy[].notes of result.json"] if more > 0 else []),
+    ]
+
+
 def _measured(agents: int, phases: Sequence[Judged], boundary: Boundary, basis: Basis) -> TierPower:
     name = f"agents/MW ({boundary}, {basis})"
     rows: list[tuple[Judged, WindowEnergy]] = []
@@ -70,15 +92,15 @@ def _measured(agents: int, phases: Sequence[Judged], boundary: Boundary, basis: 
         row = next((row for row in judged.energy if (row.boundary, row.basis) == (boundary, basis)), None)
         if row is None:
             why.append(
-                f"phase {judged.index + 1}: no reading of this boundary: the meter must run through all certifying phases"
+                f"phase {judged.index}: no reading of this boundary: the meter must run through all certifying phases"
             )
         elif row.energy_j is None or not row.mean_w:
             codes = row.faults or ()
-            why += [f"phase {judged.index + 1}: {fault.code}: {fault.why}" for fault in codes[:3]]
+            why += [f"phase {judged.index}: {fault.code}: {fault.why}" for fault in codes[:3]]
             if len(codes) > 3:
-                why.append(f"phase {judged.index + 1}: and {len(codes) - 3} more")
+                why.append(f"phase {judged.index}: and {len(codes) - 3} more")
             if not codes:
-                why.append(f"phase {judged.index + 1}: no energy: the sensor showed none")
+                why.append(f"phase {judged.index}: no energy: the sensor showed none")
         else:
             rows.append((judged, row))
     if len(read_by := {row.meter for _, row in rows}) > 1:
