@@ -13,15 +13,14 @@ came.
 from __future__ import annotations
 
 import argparse
-import os
 import select
 import socket
 import struct
 import sys
-import threading
 
 from openagentperf.client.clock import now_ns
 from openagentperf.sim.null import NullServer, _Stream
+from openagentperf.sim.serve import when_stdin_closes
 
 ROW = struct.Struct("<5q")
 STALLED, SLOW, EVERY = 3, 7, 8
@@ -106,12 +105,10 @@ def main() -> None:
     given = parser.parse_args()
     server = Disturbing(given.mode, given.ttft_ms, given.jitter_ms, given.interval_ms)
 
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
+    def stop() -> None:
         server.stopping = True
 
-    threading.Thread(target=watch, daemon=True).start()
+    when_stdin_closes(stop)
     sys.stdout.write(f"listening on http://127.0.0.1:{server.port}/v1\n")
     sys.stdout.flush()
     server.run()

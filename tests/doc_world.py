@@ -40,6 +40,7 @@ search_measure_s = 0.5
 measure_s = 0.5
 search_turns = 5
 certify_turns = 9
+certify_phases = 1
 limit_s = 30
 client_error = 1
 ttft_drift = 10
@@ -100,11 +101,17 @@ class World:
         )  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "HOME": str(self._home), "HF_ENDPOINT": self._hub, "HF_HOME": str(self.folder / "hf")}
+        return {
+            **os.environ,
+            "HOME": str(self._home),
+            "XDG_STATE_HOME": str(self._home / "state"),
+            "HF_ENDPOINT": self._hub,
+            "HF_HOME": str(self.folder / "hf"),
+        }
 
     def _words(self, line: str) -> list[str]:
         line = line.replace("~/", f"{self._home}/")
-        line = re.sub(r"http://127\.0\.0\.1:80\d\d/v1", self.url, line)
+        line = re.sub(r"http://(127\.0\.0\.1|HOST):80\d\d/v1", self.url, line)
         line = re.sub(r"https://api\.(openai|anthropic)\.com(/v1)?", self.url, line)
         line = re.sub(r"(--listen 127\.0\.0\.1:|--port )\d+", r"\g<1>0", line)
         line = re.sub(r"runs/2\d{7}-\d{6}-1a2b3c4d", self._past_run(resumed="--resume" in line), line)
@@ -114,8 +121,11 @@ class World:
                 del words[words.index("--rigor") : words.index("--rigor") + 2]
             if len(words) == 1 or not words[1].endswith(".toml"):
                 words.insert(1, "short.toml")
+        if words[0] == "run":
+            words.append("--no-report")  # it takes longer than these runs; e2e/test_drawn.py has one with its report
         if words[0] in ("simulate", "whatif") and "--limit" not in words:
-            words += ["--limit", "2", "--max-context", "16384"]
+            words += ["--limit", "2", *(() if "--calibrate" in words else ("--max-context", "16384"))]
+            words = [word.replace("131072,1048576", "16384,32768") for word in words]  # else a corpus of 1.6 GB
         if words[0] == "simulate":
             words += [option for option in ("--quick", "--no-band") if option not in words]
         if words[0] == "selfcheck" and "--agents" not in words:

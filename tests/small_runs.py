@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import os
@@ -225,14 +226,22 @@ def alive(pid: int) -> bool:
         return False
 
 
-def await_that(holds: Callable[[], Any], what: str) -> Any:
+def await_that(holds: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     """Wait for another process to get somewhere, and fail in words where it does not."""
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + patience_s
     pause = threading.Event()
     while not (found := holds()):
-        assert time.monotonic() < end_s, f"waited {PATIENCE_S:g} s in vain: {what}"
+        assert time.monotonic() < end_s, f"waited {patience_s:g} s in vain: {what}"
         pause.wait(0.02)
     return found
+
+
+async def until(holds: Callable[[], Any], what: str) -> None:
+    """The same for what this loop itself is about to do."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end_s, f"waited {PATIENCE_S:g} s in vain: {what}"
+        await asyncio.sleep(0.001)
 
 
 def ledger(folder: Path) -> list[dict[str, Any]]:

@@ -27,6 +27,11 @@ def test_one_endpoint_s_report_stays_as_it_is():
         ({"token_ratio": 1.009}, "ok", "2 endpoints answer alike; agent i speaks to number i modulo 2"),
         ({"token_ratio": 1.2}, "failed", "of one prompt http://b/v1 counts 1.20 x the tokens of http://a/v1"),
         ({"model": "n"}, "failed", "http://a/v1 serves 'm', http://b/v1 'n'"),
+        (
+            {"context_tokens": 0},
+            "ok",
+            "2 endpoints answer alike; agent i speaks to number i modulo 2",
+        ),  # it does not say
         ({"context_tokens": 500}, "warning", "contexts of 500 and 1,000 tokens; the shortest is used for all"),
     ],
 )

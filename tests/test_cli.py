@@ -17,10 +17,10 @@ from jsonschema import Draft202012Validator
 from openagentperf import __version__, planfile
 from openagentperf.cli.main import main
 from openagentperf.cli.preflight import lines
-from openagentperf.cli.run import _interrupted, _Watch
-from openagentperf.cli.score import differing
+from openagentperf.cli.run import Watch, _interrupted
 from openagentperf.records.preflight import Check
 from openagentperf.records.progress import Progress
+from openagentperf.verify import differing
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -275,7 +275,7 @@ class _Shown:
 
 
 def test_an_interrupt_names_the_folder_and_the_way_on():
-    watch = _Watch(_Shown(), None)
+    watch = Watch(_Shown(), None)
     watch(Progress(stage="preparing", message="corpus demo"))
     assert _interrupted(watch.folder).sentence() == "interrupted: before the first phase: nothing was measured"
     watch(Progress(stage="preflight", message="run folder my runs/x"))

@@ -40,7 +40,7 @@ def progress(**fields: object) -> Progress:
 
 def test_the_block_shows_stage_load_figures_and_every_tier():
     assert frame(progress(last_error="http: HTTP 503")) == [
-        "phase 5, search: measuring         1:15 gone, phase 0:06 left, run ~1:06:40 left",
+        "phase 4, search: measuring         1:15 gone, phase 0:06 left, run ~1:06:40 left",
         "  agents   30/32 active          turns     120/200 measured    errors 1",
         "  TTFT P95 1.23 s                speed P25 84.2 tok/s          in flight 28",
         "  30/10: passes at 16, no failure yet",
@@ -95,11 +95,20 @@ def test_plain_lines_come_at_the_end_of_a_phase_and_every_ten_seconds():
     tiers = "30/10: passes at 16, no failure yet; 100/5: 8 confirmed"
     assert stream.getvalue().splitlines() == [
         "run folder runs/x",
-        f"phase 5 search: {figures}, 28 in flight, measuring, ~1:06:40 left",
+        f"phase 4 search: {figures}, 28 in flight, measuring, ~1:06:40 left",
+        f"phase 4 search: {figures}; {tiers}",
         f"phase 5 search: {figures}; {tiers}",
-        f"phase 6 search: {figures}; {tiers}",
     ]
     assert not CONTROL.search(stream.getvalue())
+
+
+def test_a_plain_line_that_is_of_no_phase_says_its_message_or_nothing():
+    """A warning before the first phase ends is of stage `judge`; a watcher that still reads rows in is of any."""
+    stream = io.StringIO()
+    shown = PlainDisplay(stream)
+    shown(Progress(stage="judge", warning="the meter is late"))
+    shown(Progress(stage="measure", message="rows of phase 3 are still being read in"))
+    assert stream.getvalue() == "warning: the meter is late\nrows of phase 3 are still being read in\n"
 
 
 def test_a_plain_line_holds_no_control_code_of_a_server():
@@ -119,7 +128,7 @@ def test_plain_lines_are_broken_between_words_on_a_terminal_and_whole_in_a_log(m
     for stream in (terminal, log):
         PlainDisplay(stream)(progress(stage="judge"))
     assert terminal.getvalue().splitlines() == [
-        "phase 5 search: 32 agents, 120 turns, errors 1, TTFT P95 1.23 s, speed P25 84.2",
+        "phase 4 search: 32 agents, 120 turns, errors 1, TTFT P95 1.23 s, speed P25 84.2",
         "    tok/s; 30/10: passes at 16, no failure yet; 100/5: 8 confirmed",
     ]
     assert log.getvalue().splitlines() == [" ".join(line.strip() for line in terminal.getvalue().splitlines())]

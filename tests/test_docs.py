@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,51 @@ def test_every_command_that_a_summary_offers_parses(target: str, standing: str):
     assert len(offered) >= 2
     for line in offered:
         parse(line)
+
+
+NEEDS = {
+    r"dashboard\b": "dash",
+    r"corpus (?:keygen|seal|unseal|reveal|check)\b": "seal",
+    r"(?:bundle|verify)\b.* --key\b": "seal",
+    r"power probe\b": "power",
+    r"(?:run|watch)\b.* --otlp\b": "otel",
+    r"corpus fetch\b": "fetch",
+    r"corpus build\b.* --tokenizer (?!estimate\b)": "tokenizers",
+}
+"""By how a command begins: the extra that it cannot do without (`power probe`: for NVIDIA's devices)."""
+FIRST_PAGES = ("README.md", "docs/tutorial.md")
+"""What is read before anything is installed: a command that needs an extra stands below the line that installs it."""
+
+
+def named(text: str) -> Iterator[tuple[int, str]]:
+    """Place and text of every command that a page names: its own lines, and those within a sentence."""
+    for found in re.finditer(
+        r"^    (?:\.venv/bin/)?openagentperf (.+)$|`(?:openagentperf )?([a-z][^`\n]*)`", text, re.MULTILINE
+    ):
+        yield found.start(), found[1] or found[2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_needs_an_extra_stands_where_the_extra_is_named(page: Path):
+    """The commands of pages are run in an environment that has every extra, where nobody would miss one."""
+    text, name = page.read_text(), str(page.relative_to(ROOT))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed: list[tuple[int, str]] = []
+    for line in re.finditer(r"^    \.venv/bin/pip install -e '\.\[([\w,]+)\]'$", text, re.MULTILINE):
+        assert set(line[1].split(",")) <= extras.keys()
+        installed += [(line.start(), extra) for extra in line[1].split(",")]
+    if name in ("AGENTS.md", "CHANGELOG.md"):
+        return
+    for at, command in named(text):
+        for start, extra in NEEDS.items():
+            if not re.match(start, command):
+                continue
+            if name in FIRST_PAGES:
+                assert any(place < at and it == extra for place, it in installed), f"{command}: no extra {extra} above"
+            else:
+                assert re.search(rf"`{extra}`|\[[\w,]*{extra}[\w,]*\]", text), (
+                    f"{command}: the page names no extra {extra}"
+                )
 
 
 def test_a_wrong_command_does_not_parse():

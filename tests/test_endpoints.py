@@ -27,6 +27,7 @@ from openagentperf.load.dials import Dials
 from openagentperf.load.requests import route
 from openagentperf.records.tree import NONE, Line
 from openagentperf.units import NS_PER_S
+from small_runs import until
 from test_agent import Set
 from test_client import CHUNKED, END, Handler, Watcher, body_of, chunk, post
 
@@ -301,8 +302,7 @@ async def test_a_storm_is_spread_out_in_the_order_in_which_turns_are_due():
     for k in reversed(range(300)):
         dials.ask(k, lambda k=k: not begun.append((k, loop.time())))
     assert len(begun) == 100, "a tenth of a second's worth at once"
-    while dials:
-        await asyncio.sleep(0.001)
+    await until(lambda: not dials, "all dials")
     assert [k for k, _ in begun[100:]] == list(range(200))
     for n, (_, at) in enumerate(begun[100:], 1):
         assert n <= (at - started) * 1000 + 2, "never more than the rate allows, however late the loop is"

@@ -21,6 +21,7 @@ from openagentperf.load.seat import Seat
 from openagentperf.records.tree import Line
 from openagentperf.records.turns import RawTurn
 from openagentperf.units import NS_PER_MS, NS_PER_S
+from small_runs import until
 from test_agent import Set
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -348,8 +349,7 @@ async def test_a_turn_whose_dial_still_waits_can_be_given_up(failure: str):
         going.dials = Dials(going.loop, 0.001)
         going.dials.ask(0, lambda: True)  # the one dial of the next quarter of an hour
         lane = going.lane
-        while not (lane._due_passed and lane._conn is None):
-            await asyncio.sleep(0.001)
+        await until(lambda: lane._due_passed and lane._conn is None, "a turn that waits for its dial")
         while not going.rows.empty():  # of turns whose dials were in time
             going.rows.get_nowait()
         if failure == "aborted":

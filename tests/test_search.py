@@ -12,6 +12,7 @@ import re
 import pytest
 
 from openagentperf import plan
+from openagentperf.errors import PlanError
 from openagentperf.records.phase import Judged, PhaseKind, TierVerdict, Verdict
 from openagentperf.records.standing import Standing
 from openagentperf.search.belief import step_size
@@ -204,6 +205,13 @@ def test_standings(
         certifying,
         left,
     )
+
+
+def test_a_history_that_was_not_judged_for_a_tier_is_of_another_plan() -> None:
+    other = plan.TierSet(name="test", tier=(_A, plan.Tier(name="z", output_speed=1, ttft_s=1)))
+    for derived in (standings, next_step):
+        with pytest.raises(PlanError, match=r"^plan\.toml: asks for the tier 'z', for which phase 0 was not judged"):
+            derived(history("1s:p 2s:f"), other, plan.Search(limit=64), plan.Rigor())
 
 
 def test_a_standing_without_a_certificate_says_why() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openagentperf.sim.prefix import PrefixPool
@@ -97,6 +97,7 @@ def test_which_cache_a_worker_has_is_its_specs_to_say():
     slots=st.integers(1, 4),
     asked=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 400), st.booleans()), max_size=40),
 )
+@settings(deadline=None)
 def test_a_lease_never_finds_more_than_its_conversation_has_computed(slots: int, asked: list[tuple[int, int, bool]]):
     """Whoever comes in whatever order, some of them still running while others come and go."""
     pool, open_, computed, length = SlotPool(slots), [], {}, {}

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 import phases
 from openagentperf import tables
 from openagentperf.errors import StorageError
-from openagentperf.records import turncolumns
+from openagentperf.load.spilled import Spilled
 from openagentperf.records.turncolumns import TurnColumns
 from openagentperf.records.turns import Kept, RawTurn, Reads, TurnRow
-from openagentperf.rundir import Spilled
 
 COUNT = st.integers(0, 2**62)
 MAYBE = st.none() | COUNT
@@ -45,10 +44,9 @@ def test_columns_give_back_the_rows(rows: list[TurnRow]):
     assert columns[1:3] == rows[1:3]
 
 
-def test_recent_rows_are_the_objects_and_older_ones_are_made_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(turncolumns, "RECENT", 3)
+def test_recent_rows_are_the_objects_and_older_ones_are_made_again():
     rows = [phases.row(k) for k in range(10)]
-    columns = TurnColumns.of(rows)
+    columns = TurnColumns.of(rows, recent=3)
     assert [made is row for made, row in zip(columns[-3:], rows[-3:], strict=True)] == [True] * 3
     assert columns[-4:] == rows[-4:]
     assert (columns[0], columns[-1]) == (rows[0], rows[9])
@@ -93,16 +91,13 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path):
 
 
 @pytest.mark.parametrize("part", [3, 7, 20_000])
-def test_tables_are_the_same_whether_written_whole_or_in_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
-):
-    monkeypatch.setattr(tables, "_PART_TURNS", part)
+def test_tables_are_the_same_whether_written_whole_or_in_parts(tmp_path: Path, part: int):
     rows = [phases.row(float((k * 7) % 10), agent=k) for k in range(10)] + [
         phases.failed(3.0, "connect", sent_ns=None, agent=99)
     ]
     reads = [Reads(packed(*[k] * k), packed(*[k] * k)) for k in range(11)]
     raw = RawTurn(0, 4, 1, 0, 2, False, 0, 0, 0, b"", b"", b"", b"HTTP/1.1 500", "http", "", "new", 10)
-    tables.write_phase(tmp_path, phases.facts(), rows, reads, phases.samples(), [Kept("http", raw)])
+    tables.write_phase(tmp_path, phases.facts(), rows, reads, phases.samples(), [Kept("http", raw)], part)
     order = sorted(range(11), key=lambda k: (rows[k].due_ns, rows[k].agent))
     turns = pl.read_parquet(tmp_path / "turns.parquet")
     assert turns.to_dicts() == [msgspec.structs.asdict(rows[k]) for k in order]

@@ -129,6 +129,10 @@ class Agent:
             raise ValueError(f"agent {self.index}: line {line} drained, and has no turn in flight")
         lines, its, turn = self._lines, self._lines[line], standing.at
         pause_ns = FAILURE_PAUSE_NS if failed else 0
+        if len(lines) == 1 and turn + 1 < its.first + its.turns:  # nobody to spawn or to wait for
+            standing.at = turn + 1
+            standing.free_ns = due_ns = now_ns + max(pause_ns, self._shape.delay_ns(self._trajectory, turn))
+            return [Send(self._trajectory, turn + 1, self._replay, due_ns, line)]
         standing.in_flight = False
         standing.at = turn + 1
         standing.free_ns = now_ns + max(pause_ns, self._shape.delay_ns(self._trajectory, turn))

@@ -153,7 +153,7 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     workers: Count = 1
-    """Load processes on this host. One drives 20,000 streamed tokens/s or more; see benchmarks/."""
+    """Load processes on this host, or on all load hosts together. One drives 20,000 streamed tokens/s or more; see benchmarks/."""
     cores: tuple[CountOrZero, ...] = ()
     """CPU cores for the load processes, shared out in turn; none: any core."""
     dials_per_s: Annotated[float, Meta(gt=0)] = 2000.0
@@ -171,6 +171,8 @@ class Simulate(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Files with entries of your own; theirs win."""
     silicon: str = ""
     """Folder with tables of measured kernels, or `aiconfigurator` where it is installed: steps are then sums of these; "": computed."""
+    fail_worker: tuple[str, ...] = ()
+    """Workers that fail in the middle of every phase: POOL:NUMBER@SECONDS, counted from when its measure window opens."""
     calibrate: str = ""
     """Folder of a measured run: system and model are then what it was measured on."""
 

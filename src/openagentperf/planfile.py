@@ -109,7 +109,9 @@ def load(path: Path | None, overrides: Overrides = Overrides(), simulate: Table 
         _resolve(wish, place, base)
     _resolve_simulate(wish.get("simulate", {}), base)
     if simulate is not None:
-        wish["simulate"] = wish.get("simulate", {}) | simulate
+        table = dict(simulate)
+        _resolve_simulate(table, Path())
+        wish["simulate"] = wish.get("simulate", {}) | table
     for name, value in overrides.given().items():
         if name in ("system", "endpoint"):
             continue

@@ -10,15 +10,12 @@ from openagentperf.plan import Rigor
 from openagentperf.records.phase import PhaseOrder
 from openagentperf.records.progress import Progress, Stage
 from openagentperf.records.standing import Standing
+from openagentperf.records.turncolumns import RECENT
 from openagentperf.records.turns import ClientSample, TurnRow
 from openagentperf.score.columns import Turns
 from openagentperf.score.quantile import quantile_or_none
 from openagentperf.score.turn import pace, ttft_s
 from openagentperf.units import NS_PER_S, Ns, s_to_ns
-
-_ROWS = 2000
-"""Figures are of the last so many turns: a snapshot twice a second must not cost more as a phase of an hour goes on."""
-
 
 _SAMPLES = 1000
 """Each worker leaves one a second, so that the last of each are among so many."""
@@ -35,11 +32,14 @@ def snapshot(
     elapsed_s: float,
     ended_phases: int,
 ) -> Progress:
-    """See the module. `now_ns` is the host's monotonic clock, `elapsed_s` since the first of the `ended_phases`."""
+    """See the module. `now_ns` is the host's monotonic clock, `elapsed_s` since the first of the `ended_phases`.
+
+    Figures are of the last RECENT turns: a snapshot twice a second must not cost more as a phase of an hour goes on.
+    """
     in_phase_s = max(0, now_ns - order.start_ns) / NS_PER_S
     usual_s = (elapsed_s - in_phase_s) / ended_phases if ended_phases else 0.0
     recent = Turns.from_rows(
-        [row for row in collector.rows[-_ROWS:] if row.due_ns >= order.window_opens_ns and row.failure != "aborted"]
+        [row for row in collector.rows[-RECENT:] if row.due_ns >= order.window_opens_ns and row.failure != "aborted"]
     )
     speeds = pace(recent)
     started = min(order.agents, max(0, int((now_ns - order.start_ns) / NS_PER_S * order.spawn_per_s)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from openagentperf.records.turncolumns import NONE, OPTIONAL, TurnColumns
 from openagentperf.records.turns import ClientSample, Kept, Reads, TurnRow
 from openagentperf.rundir import atomic, frame_files, write
 
-_PART_TURNS = 20_000
+PART_TURNS = 20_000
 """Turns whose reads are in memory at once: 50 MB at 150 reads each."""
 _TYPES: dict[str, Any] = {"int": pl.Int64, "bool": pl.Boolean, "str": pl.String, "float": pl.Float64}
 
@@ -64,42 +64,51 @@ def write_phase(
     reads: Sequence[Reads],
     samples: Sequence[ClientSample],
     kept: Sequence[Kept],
+    part_turns: int = PART_TURNS,
 ) -> None:
     """Close a phase: tables first, `phase.json` last (it marks the folder as whole), then the frame files go.
 
-    Rows are sorted by (due_ns, agent): the order in which workers finished them is an accident of scheduling.
+    Rows are sorted by (due_ns, agent): the order in which workers finished them is an accident of scheduling. Of `part_turns` of them the
+    reads are in memory at once.
     """
     columns = rows if isinstance(rows, TurnColumns) else TurnColumns.of(rows)
     order = np.lexsort((np.asarray(columns.column("agent")), np.asarray(columns.column("due_ns"))))
-    _write(folder / "turns.parquet", _turns(columns, order))
-    _write_reads(folder / "reads.parquet", reads, order)
-    in_time = sorted(samples, key=lambda s: (s.t_ns, s.worker))
-    _write(folder / "client.parquet", _frame(in_time, ClientSample))
+    _write(folder / "turns.parquet", _turns(columns.column, order))
+    _write_reads(folder / "reads.parquet", reads, order, part_turns)
     for one in kept:
         raw = one.raw
         name = f"{one.failure or 'ok'}-a{raw.agent}-r{raw.replay}-t{raw.turn}.http"
         write(folder / "raw" / name, raw.data)
-    write(folder / "phase.json", msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
+    _close(folder, facts, sorted(samples, key=lambda s: (s.t_ns, s.worker)))
     for path in frame_files(folder):
         path.unlink()
 
 
-def _turns(columns: TurnColumns, order: npt.NDArray[np.int64]) -> pl.DataFrame:
-    """The rows in `order`, null where a column holds None."""
+def _close(folder: Path, facts: PhaseFacts, samples: Sequence[ClientSample]) -> None:
+    _write(folder / "client.parquet", _frame(samples, ClientSample))
+    write(folder / "phase.json", msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
+
+
+def _turns(column: Callable[[str], Any], order: npt.NDArray[np.int64]) -> pl.DataFrame:
+    """The rows in `order`: `column` gives a TurnRow's field over all rows, null where it holds NONE, and None for what TurnRow has by
+    itself."""
     made: list[pl.Series] = []
-    for name, kind in _schema(TurnRow).items():
-        values = columns.column(name)
-        if isinstance(values, list):
+    schema = _schema(TurnRow)
+    for field in msgspec.structs.fields(TurnRow):
+        name, kind, values = field.name, schema[field.name], column(field.name)
+        if values is None:
+            made.append(pl.Series(name, [field.default], dtype=kind).new_from_index(0, len(order)))
+        elif isinstance(values, list):
             made.append(pl.Series(name, [values[i] for i in order], dtype=kind))
-            continue
-        series = pl.Series(name, np.asarray(values)[order]).cast(kind)
-        made.append(series.replace(NONE, None) if name in OPTIONAL else series)
+        else:
+            series = pl.Series(name, np.asarray(values)[order]).cast(kind)
+            made.append(series.replace(NONE, None) if name in OPTIONAL else series)
     return pl.DataFrame(made)
 
 
-def _write_reads(path: Path, reads: Sequence[Reads], order: npt.NDArray[np.int64]) -> None:
+def _write_reads(path: Path, reads: Sequence[Reads], order: npt.NDArray[np.int64], part_turns: int) -> None:
     """Part by part, each into a file of its own, which are then streamed into one: an hour's reads are gigabytes."""
-    parts = [order[start : start + _PART_TURNS] for start in range(0, max(1, len(order)), _PART_TURNS)]
+    parts = [order[start : start + part_turns] for start in range(0, max(1, len(order)), part_turns)]
     if len(parts) == 1:
         _write(path, _reads(reads, parts[0]))
         return
@@ -108,7 +117,7 @@ def _write_reads(path: Path, reads: Sequence[Reads], order: npt.NDArray[np.int64
         for file, part in zip(files, parts, strict=True):
             _write(file, _reads(reads, part))
         with atomic(path) as whole:
-            pl.scan_parquet(files).sink_parquet(whole, compression="zstd", row_group_size=_PART_TURNS)
+            pl.scan_parquet(files).sink_parquet(whole, compression="zstd", row_group_size=part_turns)
 
 
 def _reads(reads: Sequence[Reads], order: Iterable[int]) -> pl.DataFrame:
@@ -125,23 +134,10 @@ def _reads(reads: Sequence[Reads], order: Iterable[int]) -> pl.DataFrame:
 def write_columns(
     folder: Path, facts: PhaseFacts, columns: Mapping[str, npt.NDArray[Any]], samples: Sequence[ClientSample]
 ) -> None:
-    """The same for a phase whose rows were never objects (350,000 of them would cost 2 s): `turns.parquet` from columns by their TurnRow
-    names, -1 where null. What is not given is what TurnRow has without it. There are no reads and no bytes to keep.
-    """
-    schema = _schema(TurnRow)
-    rows = len(columns["due_ns"])
+    """The same for a phase whose rows were never objects: columns by their TurnRow names. There are no reads and no bytes to keep."""
     order = np.lexsort((columns["agent"], columns["due_ns"]))
-    made: list[pl.Series] = []
-    for field in msgspec.structs.fields(TurnRow):
-        given, kind = columns.get(field.name), schema[field.name]
-        if given is None:
-            made.append(pl.Series(field.name, [field.default], dtype=kind).new_from_index(0, rows))
-            continue
-        series = pl.Series(field.name, given[order]).cast(kind)
-        made.append(series.replace(-1, None) if not field.required and field.default is None else series)
-    _write(folder / "turns.parquet", pl.DataFrame(made))
-    _write(folder / "client.parquet", _frame(samples, ClientSample))
-    write(folder / "phase.json", msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
+    _write(folder / "turns.parquet", _turns(columns.get, order))
+    _close(folder, facts, samples)
 
 
 def write_readings(path: Path, readings: Sequence[Reading]) -> None:
@@ -164,18 +160,23 @@ def read_readings(path: Path) -> list[Reading]:
         ) from error
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _read(path: Path, names: Collection[str] = ()) -> pl.DataFrame:
+    """The table; with `names` those of its columns that are among them."""
     try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        table = pl.scan_parquet(path)
+        if names:
+            table = table.select([name for name in table.collect_schema().names() if name in names])
+        return table.collect()
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise StorageError(
             str(path), f"cannot be read ({error})", "a judged phase has it", "restore the run folder"
         ) from error
 
 
-def read_turns(folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """Columns of `turns.parquet` as numpy arrays; -1 stands for null in integer columns."""
-    frame = _read(folder / "turns.parquet").with_columns(pl.col(pl.Int64).fill_null(-1))
+def read_turns(folder: Path, names: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
+    """Columns of `turns.parquet` as numpy arrays; -1 stands for null in integer columns. With `names` those of them that there are: the
+    words of a million failures are larger than all the rest."""
+    frame = _read(folder / "turns.parquet", names).with_columns(pl.col(pl.Int64).fill_null(-1))
     return {name: frame[name].to_numpy() for name in frame.columns}
 
 

@@ -13,7 +13,7 @@ from openagentperf import preflight
 from openagentperf.sim.spawn import spawned
 from small_runs import asked, call, faulty, trajectories, write_corpus, write_plan
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 
 @pytest.fixture

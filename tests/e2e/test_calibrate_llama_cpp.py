@@ -21,9 +21,11 @@ from openagentperf import bench, planfile
 from openagentperf.cli.main import main
 from openagentperf.records.progress import Progress
 from openagentperf.sim.spec import ClusterSpec
+from openagentperf.simulation import calibrate_rows
 from openagentperf.simulation.calibrate import ENDLESS_TOKENS, Calibration, fit
-from openagentperf.simulation.calibrated import load_of, plan_of
+from openagentperf.simulation.calibrated import plan_of
 from openagentperf.simulation.explore import explore
+from openagentperf.simulation.job import opened
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine]
 
@@ -100,7 +102,7 @@ def without_slots(spec: ClusterSpec) -> ClusterSpec:
 
 def capacity_without_slots(run: Path, calibration: Calibration, tiers: Path, runs: Path) -> int:
     wish = plan_of(run, planfile.Overrides(tiers=str(tiers), limit=64))
-    (found,) = explore(wish, without_slots(calibration.spec), load_of(wish, runs).load)
+    (found,) = explore(wish, without_slots(calibration.spec), opened(wish, runs).load)
     assert found.agents is not None
     return found.agents
 
@@ -132,7 +134,8 @@ def predicted_and_measured(
         capsys,
     )
     assert told["simulated"]["marks"]["calibrated"] >= 3, told["simulated"]
-    calibration = fit(run, fit_to)
+    observed = calibrate_rows.read(run)
+    calibration = fit(observed, calibrate_rows.chosen(observed, fit_to))
     free = capacity_without_slots(run, calibration, tiers, folder / "simulated")
 
     path = folder / "search.toml"

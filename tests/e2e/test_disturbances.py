@@ -17,17 +17,10 @@ import pytest
 
 import disturbing
 from disturbing import EVERY, ROW, SLOW, SLOWER, STALLED
-from openagentperf import selfcheck, tables
-from openagentperf.corpus.compiler import CompileOptions, compile_corpus
-from openagentperf.corpus.nonce import phase_nonce
-from openagentperf.load.fleet import Fleet, Quota, start_barrier_ns
-from openagentperf.load.protocol import Setup
-from openagentperf.records.phase import PhaseOrder
+from openagentperf.load.drill import Drill, closed, compiled, drilled, sessions
 from openagentperf.score.columns import Turns
-from openagentperf.seeds import Stream
 from openagentperf.sim.spawn import spawned
 from openagentperf.units import NS_PER_MS, NS_PER_S
-from openagentperf.wire.chatrequest import encode_message, fixed_head
 
 pytestmark = pytest.mark.e2e
 
@@ -56,29 +49,16 @@ def tests_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def phase(folder: Path, mode: str, request_bytes: int = 8_000, turns: int = 300) -> Phase:
-    load = selfcheck.Load(tokens=TOKENS, request_bytes=request_bytes)
-    corpus = folder / "corpus.oapc"
-    with corpus.open("wb") as file:
-        compile_corpus(selfcheck.sessions(load), encode_message, CompileOptions(), file.write)
+    corpus = compiled(sessions(tokens=TOKENS, first_bytes=request_bytes), folder)
+    drill = Drill(agents=AGENTS, spawn_per_s=200, settle_s=0.2, measure_s=1, least_turns=turns, turn_timeout_s=4)
     with spawned("disturbing", "--mode", mode, "--interval-ms", str(INTERVAL_MS)) as url:
-        setup = Setup(
-            worker=0, workers=1, urls=(url,), ca_file="", headers={"Content-Type": "application/json"}, exact=True,
-            fixed_head=fixed_head(model="null", exact=True, temperature=0.0, continuous_usage=False, extra={}),
-            max_output_tokens=TOKENS, corpus=str(corpus), idle_reuse_s=4.0,
-        )  # fmt: skip
-        order = PhaseOrder(
-            index=0, agents=AGENTS, kind="search", seed=1, phase_nonce=phase_nonce(Stream(1, "n")), nonce_key=b"k" * 32,
-            start_ns=start_barrier_ns(AGENTS), spawn_per_s=200, settle_s=0.2, measure_s=1, limit_s=60, turn_timeout_s=4,
-        )  # fmt: skip
-        with Fleet(setup, folder) as fleet:
-            facts, collector = fleet.run(order, folder, Quota(turns, 0), lambda *_: None)
+        facts, collector = drilled(drill, url, corpus, folder)
         with urlopen(url.removesuffix("/v1") + "/log") as answer:
             log = np.frombuffer(answer.read(), dtype=np.int64).reshape(-1, ROW.size // 8)
     assert facts.faults == ()
     if facts.stamps != "kernel":
         pytest.skip("this platform has no kernel receive stamps: what is measured is when the program got to it")
-    tables.write_phase(folder, facts, collector.rows, collector.reads, collector.samples, ())
-    found = Turns.from_columns(tables.read_turns(folder))
+    found = closed(folder, facts, collector)
     return Phase(found.where((found.sent_ns >= 0) & (found.failure != "aborted")), log)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from openagentperf import bench
 from openagentperf.cli.display import display
-from openagentperf.cli.run import _Watch, stops
+from openagentperf.cli.run import Watch, stops
 from openagentperf.records.progress import Progress
 from openagentperf.records.result import Result
 from openagentperf.records.turns import RawTurn
@@ -57,6 +57,7 @@ def events(folder: Path) -> list[str]:
 # -- the program is told to end, or ended ------------------------------------------------------------------------------------
 
 
+@pytest.mark.beside
 def test_an_interrupted_run_ends_whole_and_goes_on_at_its_next_phase(tmp_path: Path):
     write_plan(tmp_path, track="exact", start=2, limit=2, search_turns=10, certify_phases=1)
     folder = broken_off(tmp_path, signal.SIGINT, "--workers", "2")
@@ -73,6 +74,7 @@ def test_an_interrupted_run_ends_whole_and_goes_on_at_its_next_phase(tmp_path: P
     assert after[len(before)]["agents"] == broken["agents"]
 
 
+@pytest.mark.beside
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path):
     write_plan(tmp_path, track="exact", start=2, limit=2, search_turns=30)
     folder = broken_off(tmp_path, signal.SIGTERM, "--workers", "2")
@@ -117,12 +119,13 @@ class _Swallows:
             pass
 
 
+@pytest.mark.beside
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_that_python_swallows_is_remembered():
     """The destructor's KeyboardInterrupt is printed and forgotten; the run must end all the same."""
     before = signal.getsignal(signal.SIGTERM)
     with stops() as stopped, display(plain=True, stream=io.StringIO()) as shown:
-        watch = _Watch(shown, None, stopped)
+        watch = Watch(shown, None, stopped)
         watch(Progress(stage="preparing"))
         _Swallows()
         assert stopped()
@@ -131,6 +134,7 @@ def test_a_signal_that_python_swallows_is_remembered():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.beside
 def test_a_killed_run_leaves_nobody_behind_and_goes_on(tmp_path: Path):
     """SIGKILL lets nobody tidy up: the workers, the embedded node and the power sampler see their standard input close."""
     write_plan(tmp_path, track="exact", limit=1, certify_phases=1)
@@ -147,6 +151,7 @@ def test_a_killed_run_leaves_nobody_behind_and_goes_on(tmp_path: Path):
     assert events(folder).count("begun") == events(folder).count("judged") + 1
 
 
+@pytest.mark.beside
 def test_an_interrupt_before_the_first_phase_has_nothing_to_keep(tmp_path: Path):
     write_plan(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as hung:
@@ -159,6 +164,7 @@ def test_an_interrupt_before_the_first_phase_has_nothing_to_keep(tmp_path: Path)
     assert not list(tmp_path.glob("runs/2*"))
 
 
+@pytest.mark.beside
 def test_json_stays_one_object_when_interrupted(tmp_path: Path):
     write_plan(tmp_path, track="exact", search_turns=30)
     command = [*COMMAND, "run", "plan.toml", "--json"]
@@ -232,6 +238,7 @@ def with_files_up_to(limit_bytes: int) -> tuple[str, ...]:
     return (sys.executable, "-c", _WITH_A_LIMIT, str(limit_bytes))
 
 
+@pytest.mark.beside
 def test_a_corpus_that_cannot_be_written_stops_before_anything_is_begun(tmp_path: Path):
     write_plan(tmp_path, track="exact")
     ended = call(tmp_path, "run", "plan.toml", before=with_files_up_to(4096))
@@ -244,6 +251,7 @@ def test_a_corpus_that_cannot_be_written_stops_before_anything_is_begun(tmp_path
     assert not list(tmp_path.glob("runs/corpora/*")), "the half written file is gone"
 
 
+@pytest.mark.beside
 def test_rows_that_cannot_be_written_break_the_phase_off_and_nothing_before_is_lost(tmp_path: Path):
     """The first phase fits; one that needs 30 rows of 2.8 KB does not fit in 60 KB."""
     write_plan(tmp_path, track="exact", limit=1, certify_phases=1, certify_turns=30, limit_s=20)
@@ -273,6 +281,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     pytest.skip("a full file system needs a mount of its own, and this process may not mount one")
 
 
+@pytest.mark.beside
 def test_a_disk_that_fills_up_breaks_the_phase_off_and_the_run_goes_on_with_room(tmp_path: Path, small_disk: Path):
     write_plan(tmp_path, track="exact", limit=1, certify_phases=1, certify_turns=30, limit_s=20)
     ballast = small_disk / "ballast"
@@ -288,6 +297,7 @@ def test_a_disk_that_fills_up_breaks_the_phase_off_and_the_run_goes_on_with_room
     goes_on(tmp_path, folder)
 
 
+@pytest.mark.beside
 def test_a_folder_that_is_a_file_is_said_in_a_sentence(tmp_path: Path):
     write_corpus(tmp_path)
     write_plan(tmp_path, track="exact")

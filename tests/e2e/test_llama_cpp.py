@@ -134,6 +134,7 @@ def counted_higher(trajectory: Trajectory) -> Trajectory:
     return msgspec.structs.replace(trajectory, turns=tuple(turns))
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("one_counted_higher", [False, True])
 def test_a_context_too_small_is_found_before_load_and_the_fix_is_one(
     model: Path,
@@ -170,7 +171,11 @@ def test_the_capacity_ends_where_agents_outnumber_slots(url: str, tmp_path: Path
     assert above_s > 2 * below_s, "no cliff to be found"
     limit_s = math.sqrt(below_s * above_s)
 
-    run = carried_out(plan(url, ttft_s=limit_s, start=SLOTS, limit=4 * SLOTS), tmp_path, capsys)
+    # One certifying phase and brackets of two agents: what three phases and a closer bracket are worth is asked of the search's own tests.
+    table = plan(url, ttft_s=limit_s, start=SLOTS, limit=4 * SLOTS)
+    table["rigor"] |= {"certify_phases": 1, "certify_turns": 24}
+    table["search"] |= {"resolution": 0.5}
+    run = carried_out(table, tmp_path, capsys)
     phases = run.result.phases
     told = (
         [(p.agents, p.kind, p.verdicts[0].verdict, p.ttft_p95_s, p.cached_fraction) for p in phases],

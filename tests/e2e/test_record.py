@@ -30,8 +30,9 @@ from openagentperf.records.trajectory import Trajectory
 from openagentperf.sim.spawn import spawned
 from openagentperf.units import NS_PER_S
 from openagentperf.wire.chatrequest import encode_message
+from small_runs import await_that
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.beside]
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / ".venv-agent/bin/mini"
@@ -216,7 +217,9 @@ def test_what_a_killed_recorder_had_seen_is_on_disk_and_the_next_start_makes_its
             agent.chat()
             agent.close()
             log = tmp_path / CAPTURE_NAME
-            wait_for_lines(log, 2)  # the first is the recorder's own
+            await_that(
+                lambda: log.read_bytes().count(b"\n") >= 2, "the exchange's line"
+            )  # the first is the recorder's own
             recorder.child.kill()
             recorder.child.communicate()
         assert not (tmp_path / SET_NAME).exists()
@@ -235,13 +238,6 @@ def test_what_a_killed_recorder_had_seen_is_on_disk_and_the_next_start_makes_its
     assert status == 0, err
     assert "exchanges 1 recorded" in out
     assert [len(t.turns) for t in trajectories(tmp_path)] == [1, 1], "both recordings, one log"
-
-
-def wait_for_lines(path: Path, count: int) -> None:
-    deadline = time.monotonic() + 20
-    while path.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < deadline, "not within 20 s"
-        time.sleep(0.01)
 
 
 def test_agents_are_served_though_the_disk_is_full_and_the_end_says_so(tmp_path: Path) -> None:

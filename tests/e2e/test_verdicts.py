@@ -136,6 +136,7 @@ def test_the_simulated_node_beyond_its_batch_fails_and_is_not_invalid(tmp_path: 
 # -- failures are rows -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize(
     ("mode", "status", "words"),
     [("storm500", 500, "HTTP 500: EngineCore encountered an issue."), ("http429", 429, "HTTP 429: Rate limit reached")],
@@ -192,6 +193,7 @@ def test_a_phase_that_ends_before_any_answer_does_says_that_the_server_hangs(tmp
     assert "look at the server's log" in ended.out.replace("\n", " ")
 
 
+@pytest.mark.beside
 def test_a_server_that_dies_ends_the_run_as_what_it_is_and_the_run_can_go_on(tmp_path: Path):
     """Its last phase counts as it was measured; but no capacity is read from the silence after it."""
     write_plan(tmp_path, limit=2, search_turns=3)
@@ -200,7 +202,7 @@ def test_a_server_that_dies_ends_the_run_as_what_it_is_and_the_run_can_go_on(tmp
     assert ended.status == 5
     assert json.loads(ended.out)["error"]["kind"] == "EndpointError"
     assert re.fullmatch(
-        rf"endpoint {url}: accepts no connections any more \(Connection refused\) after phase 1 at 1 agents, whose failed turns count, "
+        rf"endpoint {url}: accepts no connections any more \(Connection refused\) after phase 0 at 1 agents, whose failed turns count, "
         r"a server that is up is needed: start it again, then `openagentperf run --resume \S+` goes on",
         ended.sentence,
     )
@@ -217,6 +219,7 @@ def test_a_server_that_dies_ends_the_run_as_what_it_is_and_the_run_can_go_on(tmp
     assert ledger(folder)[-1]["event"] == "finished"
 
 
+@pytest.mark.beside
 def test_a_server_that_is_away_between_two_phases_costs_no_verdict(tmp_path: Path):
     """Killed while nothing is in flight: no turn fails, and no level is blamed for it."""
 
@@ -233,6 +236,7 @@ def test_a_server_that_is_away_between_two_phases_costs_no_verdict(tmp_path: Pat
     assert verdicts(folder) == [(1, "pass")]
 
 
+@pytest.mark.beside
 def test_connections_that_die_when_used_again_are_redialled_and_counted(tmp_path: Path):
     write_corpus(tmp_path, trajectories(delay_ms=0))  # the next request is on its way before the goodbye has come
     write_plan(tmp_path, limit=1, certify_phases=1)
@@ -249,6 +253,7 @@ def test_connections_that_die_when_used_again_are_redialled_and_counted(tmp_path
     assert 0 < sum(counted) <= len(redialled)
 
 
+@pytest.mark.beside
 def test_a_length_that_is_not_what_was_asked_for_fails_the_turn_on_the_exact_track(tmp_path: Path):
     write_plan(tmp_path, limit=1, track="exact", search_turns=3)
     with faulty("ignores-eos-not", *after_preflight("exact")) as url:
@@ -272,6 +277,7 @@ def easy_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
     return folder / ended.folder, ended
 
 
+@pytest.mark.beside
 def test_a_server_without_limits_ends_at_the_search_s_own_limit(easy_run: tuple[Path, Ended]):
     folder, ended = easy_run
     found = json.loads(ended.out)["results"][0]
@@ -280,6 +286,7 @@ def test_a_server_without_limits_ends_at_the_search_s_own_limit(easy_run: tuple[
     assert verdicts(folder) == [(level, "pass") for level in (1, 2, 2, 2, 2)]
 
 
+@pytest.mark.beside
 def test_the_result_follows_from_its_rows_to_the_last_bit(
     easy_run: tuple[Path, Ended], capsys: pytest.CaptureFixture[str]
 ):
@@ -302,6 +309,7 @@ def one_failure_more(rows: pl.DataFrame, at: int) -> pl.DataFrame:
     return rows.with_columns(mark.alias("failure"))
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("tamper", [one_token_more, one_row_forgotten, one_failure_more])
 def test_one_row_changed_is_a_result_that_differs(
     easy_run: tuple[Path, Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str],
@@ -320,6 +328,7 @@ def test_one_row_changed_is_a_result_that_differs(
     assert re.search(r"\$\.phases\[4\]\.\w+: result.json has .*, the rows give ", ended.err)
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("name", ["turns.parquet", "client.parquet", "phase.json"])
 def test_a_phase_with_a_broken_file_is_named_and_nothing_is_guessed(
     easy_run: tuple[Path, Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,10 +19,8 @@ import pytest
 
 from openagentperf import bench
 from openagentperf.errors import EndpointError, InfrastructureError, PreflightError
-from openagentperf.load import budget
-from openagentperf.load.budget import Limits
 from openagentperf.records.progress import Progress
-from small_runs import faulty, plan
+from small_runs import faulty, plan, write_plan
 
 pytestmark = pytest.mark.e2e
 
@@ -39,6 +39,7 @@ def chats(url: str) -> int:
         return int(answer.read())
 
 
+@pytest.mark.beside
 def test_agents_keep_to_their_endpoint_and_all_are_asked_before(tmp_path: Path):
     with faulty("ok") as one, faulty("ok") as two:
         outcome = bench.run(plan(tmp_path, [one, two], limit=4, start=4), tmp_path / "runs", silent)
@@ -53,6 +54,7 @@ def test_agents_keep_to_their_endpoint_and_all_are_asked_before(tmp_path: Path):
     assert probes[0] == probes[1] > 0, "each server had the same probes, and the turns of its own agents alone"
 
 
+@pytest.mark.beside
 def test_what_is_wrong_with_one_of_several_is_said_before_any_load(tmp_path: Path):
     with (
         faulty("ok") as one,
@@ -62,6 +64,7 @@ def test_what_is_wrong_with_one_of_several_is_said_before_any_load(tmp_path: Pat
         bench.run(plan(tmp_path, [one, two]), tmp_path / "runs", silent)
 
 
+@pytest.mark.beside
 def test_one_of_several_that_is_gone_ends_the_run(tmp_path: Path):
     with faulty("ok") as one, ExitStack() as second:
         two = second.enter_context(faulty("ok"))
@@ -128,14 +131,25 @@ def test_a_run_over_a_unix_socket_is_measured_by_the_program_s_own_clock(tmp_pat
     assert all_turns(outcome.folder)["failure"].is_in(["", "aborted"]).all()
 
 
-def test_a_host_too_small_for_a_phase_is_said_before_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(budget, "limits", lambda: Limits(files=budget.SPARE_FILES + 1, ports=1000))
-    warnings: list[str] = []
-    said = r"a phase of 2 agents: a process of this host may open 65 files, 2 agents on 1 load worker need 66: raise the hard limit"
-    with faulty("ok") as url, pytest.raises(InfrastructureError, match=said):
-        bench.run(plan(tmp_path, url), tmp_path / "runs", lambda progress: warnings.append(progress.warning))
-    assert any("phases of up to 1 agents can be run" in warning for warning in warnings), (
-        "said before the first phase too"
-    )
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (65, 65))
+from openagentperf.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line in a process that may open as many files as one agent needs (budget.SPARE_FILES + 1)."""
+
+
+@pytest.mark.beside
+def test_a_host_too_small_for_a_phase_is_said_before_its_first_byte(tmp_path: Path):
+    asked = ["run", str(write_plan(tmp_path)), "--out", str(tmp_path / "runs"), "--no-report", "--plain"]
+    with faulty("ok") as url:
+        ended = subprocess.run(
+            [sys.executable, "-c", LIMITED, *asked, "--endpoint", url], capture_output=True, text=True, check=False, timeout=60
+        )  # fmt: skip
+    assert ended.returncode == InfrastructureError.exit_code, ended.stderr
+    said = "a phase of 2 agents: a process of this host may open 65 files, 2 agents on 1 load worker need 66: raise the hard limit"
+    assert said in ended.stderr
+    assert "phases of up to 1 agents can be run" in ended.stderr, "said before the first phase too"
     (run,) = (tmp_path / "runs").glob("2*")
     assert [path.name for path in (run / "phases").iterdir()] == ["000-n0001"]

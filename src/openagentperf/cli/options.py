@@ -57,7 +57,7 @@ OVERRIDES: dict[str, object] = {
     "tiers": Tiers,
     "start": _option(_number, "N", "First number of agents to try."),
     "limit": _option(_number, "N", "Never more agents than this."),
-    "workers": _option(_number, "N", "Load processes on this host."),
+    "workers": _option(_number, "N", "Load processes on this host; with --ray on all load hosts."),
 }  # fmt: skip
 """One option for each field of planfile.Overrides, in the order of the help page."""
 

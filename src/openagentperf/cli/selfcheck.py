@@ -9,6 +9,7 @@ import typer
 
 from openagentperf import planfile, selfcheck
 from openagentperf.cli.output import note, say, say_json
+from openagentperf.load import ceiling
 from openagentperf.records.ceiling import Ceiling, Level
 
 
@@ -30,13 +31,18 @@ def check(
     plan = planfile.load(None, planfile.Overrides(tiers=tiers))
     load = selfcheck.Load(speed=speed, request_bytes=request_bytes, workers=workers)
     found = selfcheck.measure(load, plan.tiers, note, agents=agents)
-    path = selfcheck.remember(found) if found.agents else None
+    holds = ceiling.remember(found, searched=agents is None) if found.agents else None
     if json:
         say_json(found)
     else:
         say("\n".join(lines(found)))
-        if path:
-            say(f"remembered in {shlex.quote(str(path))}")
+        if holds is not None:
+            path = shlex.quote(str(ceiling.remembered_at()))
+            say(
+                f"remembered in {path}"
+                if holds is found
+                else f"{holds.tokens_per_s:.0f} tokens/s stay remembered in {path}"
+            )
     return 0 if found.agents else 4
 
 

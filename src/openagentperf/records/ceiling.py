@@ -22,7 +22,7 @@ class Level(Struct, frozen=True, kw_only=True):
     lateness_s: tuple[float, float, float]
     """Sent less due: P50, P99, worst."""
     read_lag_p99_s: float
-    """P99 over turns of the longest time that a read waited in the kernel; 0 without kernel stamps."""
+    """P99 over turns of the longest time that a read waited for this program."""
     loop_lag_max_s: float
     gc_pause_max_s: float
     cpu_shares: tuple[float, ...]

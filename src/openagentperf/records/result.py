@@ -15,7 +15,10 @@ from openagentperf.records.simulated import Simulated
 
 Target: TypeAlias = Literal["endpoint", "embedded simulated node", "simulated cluster"]
 """Only the first is a system that can be bought."""
+SIMULATED: Target = "simulated cluster"
 Standing: TypeAlias = Literal["certified", "confirmed", "unmet", "at_least", "invalid", "unfinished"]
+ESTABLISHED: tuple[Standing, ...] = ("certified", "confirmed", "at_least")
+"""Standings with a number that agents were served at."""
 
 
 class Interval(Struct, frozen=True, kw_only=True):
@@ -145,7 +148,35 @@ class Result(Struct, frozen=True, kw_only=True):
     exit_code: int
 
     def standing_words(self, tier: TierResult) -> str:
-        """How a tier's number was established, as a face must show it: what a simulator certifies is *simulated*, and nothing more."""
-        if self.simulated is not None and tier.standing in ("certified", "confirmed", "at_least"):
-            return "simulated"
-        return tier.standing.replace("_", " ")
+        """How a tier's number was established, as a face must show it."""
+        return standing_words(tier.standing, self.target)
+
+
+def standing_words(standing: str, target: str) -> str:
+    """`at least` of `at_least`. What a simulator certifies is *simulated*, and nothing more: by the target, for a run that has not
+    finished has no `simulated` yet."""
+    return "simulated" if target == SIMULATED and standing in ESTABLISHED else standing.replace("_", " ")
+
+
+def labels(
+    result: Result, provenance: str = "self-reported: no other party has scored or run it again"
+) -> tuple[str, ...]:
+    """Every limit of what the number claims, a sentence each, as every face shows them; docs/limits.md has them at length.
+
+    provenance   the sentence of a site, which knows who else has scored or run it
+    """
+    simulated = result.target == SIMULATED
+    told = [provenance]
+    if result.preliminary:
+        ends = "" if simulated else "; confirmed, not certified"
+        told.append(f"preliminary: shorter or fewer phases than rigor `standard`{ends}")
+    if simulated:
+        told.append("simulated: a prediction of a model of the cluster; none of the figures was measured on hardware")
+    elif result.target != "endpoint":
+        told.append("simulated target: a property of the simulation, not of any hardware")
+    if result.cache == "cache unverified":
+        told.append(
+            "cache unverified: the server does not report cached tokens, so a warm cache could not be ruled out"
+        )
+    told.append(f"{result.quality}: nobody looked at the answers")
+    return tuple(told)

@@ -41,15 +41,15 @@ OPTIONAL = frozenset(name for name in _NAMES if type(None) in getattr(_FIELDS[na
 class TurnColumns(Sequence[TurnRow]):
     """A sequence of TurnRows that holds none but the last ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, recent: int = RECENT) -> None:
         self._columns: dict[str, Any] = {name: array(code) if code else [] for name, code in _TYPE_CODES.items()}
         self._appends = [(name, column.append) for name, column in self._columns.items()]
         self._words: dict[str, str] = {}
-        self._recent: deque[TurnRow] = deque(maxlen=RECENT)
+        self._recent: deque[TurnRow] = deque(maxlen=recent)
 
     @classmethod
-    def of(cls, rows: Iterable[TurnRow]) -> TurnColumns:
-        columns = cls()
+    def of(cls, rows: Iterable[TurnRow], recent: int = RECENT) -> TurnColumns:
+        columns = cls(recent)
         for row in rows:
             columns.append(row)
         return columns

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from openagentperf import plan
+from openagentperf.errors import PlanError
 from openagentperf.plan import TierSet
 from openagentperf.records.phase import Judged, PhaseKind
 from openagentperf.records.result import Standing as StandingName
@@ -57,6 +58,7 @@ def next_step(history: Sequence[Judged], tiers: TierSet, rules: plan.Search, rig
 def standings(history: Sequence[Judged], tiers: TierSet, rules: plan.Search, rigor: plan.Rigor) -> tuple[Standing, ...]:
     """Where the search stands for each tier, in the order of the tier set; complete or not.
 
+    PlanError where a phase was not judged for one of the tiers: the plan has been changed since.
     Source: docs/methodology.md#capacity.
     """
     return tuple(_standing(belief, rules, rigor) for belief in _beliefs(history, tiers, rules, rigor))
@@ -65,6 +67,12 @@ def standings(history: Sequence[Judged], tiers: TierSet, rules: plan.Search, rig
 def _beliefs(history: Sequence[Judged], tiers: TierSet, rules: plan.Search, rigor: plan.Rigor) -> list[Belief]:
     beliefs = [Belief(tier.name, rules, rigor.certify_phases) for tier in tiers.tier]
     for phase in history:
+        judged = {verdict.tier for verdict in phase.verdicts}
+        if missing := [belief.tier for belief in beliefs if belief.tier not in judged]:
+            raise PlanError(
+                "plan.toml", f"asks for the tier {missing[0][:100]!r}, for which phase {phase.index} was not judged",
+                "the plan that the ledger was written by was needed", "restore it",
+            )  # fmt: skip
         for belief in beliefs:
             belief.see(phase)
     return beliefs
