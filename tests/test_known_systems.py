@@ -65,7 +65,9 @@ def test_h200_in_short(load: Load) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the bar is missed: 27 agents, 3.38 a GPU, 2.41 times what was published (docs/simulate.md)")
+@pytest.mark.xfail(
+    strict=True, reason="the bar is missed: 27 agents, 3.38 a GPU, 2.41 times what was published (docs/simulate.md)"
+)
 def test_h200_lies_within_a_factor_of_two(tmp_path: Path) -> None:
     plan, simulation = asked(H200)
     result = job.simulate(plan, simulation, tmp_path, lambda _: None).result

@@ -149,6 +149,7 @@ def left_out(found: Found, agents: int) -> dict[str, dict[str, float]]:
     return next(row for row in found.held if row["agents"] == agents and agents not in row["fitted_to"])
 
 
+@pytest.mark.slow
 def test_the_capacity_is_predicted_from_two_levels_slots_and_cliff_included(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
