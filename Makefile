@@ -32,10 +32,12 @@ run: $(VENV)/.installed   ## a confirmed capacity of the embedded target, in und
 # time); what measures, one after the other. Where PYTEST_ARGS names tests, one of the two parts may have none, of which pytest makes status 5.
 JOBS ?= $(shell expr $$(nproc) + 1)
 BESIDE = not slow and not agent and (beside or not (e2e or engine))
-NONE_IS_FINE = $(if $(strip $(PYTEST_ARGS)),|| test $$? -eq 5)
+NAMED = $(if $(strip $(PYTEST_ARGS)),true,false)
 test: $(VENV)/.installed-dev   ## everything but the minutes-long suites
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -m '$(BESIDE)' $(PYTEST_ARGS) $(NONE_IS_FINE)
-	$(BIN)/python -m pytest -m 'not ($(BESIDE)) and not slow' $(PYTEST_ARGS) $(NONE_IS_FINE)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -m '$(BESIDE)' $(PYTEST_ARGS); first=$$?; \
+	[ $$first -eq 0 ] || { [ $$first -eq 5 ] && $(NAMED); } || exit $$first; \
+	$(BIN)/python -m pytest -m 'not ($(BESIDE)) and not slow' $(PYTEST_ARGS); second=$$?; \
+	[ $$second -eq 0 ] || { [ $$second -eq 5 ] && [ $$first -eq 0 ] && $(NAMED); } || exit $$second
 
 # --- the rest ---------------------------------------------------------------------------------------------------------------
 agent: .venv-agent/.installed   ## a real agent for the tests that drive one through the recorder (else they are skipped)

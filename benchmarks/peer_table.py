@@ -94,8 +94,8 @@ def bar(what: str, value: float | None, limit: float, form: str) -> Bar:
 
 
 def ratio(row: Row | None, other: Row | None) -> float | None:
-    """Our CPU per token, everything counted, to what another spends under load alone; None where either is missing."""
-    if row is None or other is None or row.us_per_token_in_all is None or not other.us_per_token:
+    """Our CPU per token, everything counted, to what another spends under load alone; None where either is missing or came to no report."""
+    if not (row and row.runs and other and other.runs) or row.us_per_token_in_all is None or not other.us_per_token:
         return None
     return row.us_per_token_in_all / other.us_per_token
 
@@ -106,6 +106,8 @@ def bars(runs: Sequence[Ran], loads: Sequence[Load]) -> list[Bar]:
     for load in loads:
         by_name = {one.peer: one for one in rows(runs, load)}
         ours = by_name.get(OURS)
+        if ours is not None and not ours.runs:
+            ours = None  # it broke off: its figures stand in its row, and keep no bar
         if load.name in COSTS:
             for other, limit in ((READER, 2.0), (VLLM, 1 / 3), (AIPERF, 1 / 8)):
                 what = f"CPU a token to that of {other}, {load.streams:,} streams {COSTS[load.name]}"

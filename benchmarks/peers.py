@@ -109,6 +109,18 @@ def measure(given: argparse.Namespace) -> Report:
     return report
 
 
+def together(reports: Sequence[Report]) -> Report:
+    """One of several: all their runs, under the commands that made them."""
+    first = reports[0]
+    loads = {load.name: load for report in reports for load in report.loads}
+    return replace(
+        first,
+        command="`, then `".join(report.command for report in reports),
+        loads=tuple(loads.values()),
+        runs=tuple(ran for report in reports for ran in report.runs),
+    )
+
+
 def _runs(peer: Peer, load: Load, given: argparse.Namespace) -> int:
     return int(given.repeats if peer.ours or load.name == "together" else min(given.others, given.repeats))
 
@@ -181,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few seconds each, to see that everything runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every run there")
     parser.add_argument(
-        "--from", type=Path, dest="kept", metavar="FILE", help="measure nothing: the tables of a kept file"
+        "--from", type=Path, dest="kept", nargs="+", metavar="FILE", help="measure nothing: the tables of kept files"
     )
     parser.add_argument("--docs", action="store_true", help=f"write the tables into docs/{PAGE.name} too")
     return parser
@@ -198,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(wrong) or f"python -m benchmarks.peers --peers {given.install}")
         return 1 if wrong else 0
     if given.kept:
-        report = msgspec.json.decode(given.kept.read_bytes(), type=Report)
+        report = together([msgspec.json.decode(file.read_bytes(), type=Report) for file in given.kept])
     else:
         print(f"server on core {SERVER_CORE}, client on core {CLIENT_CORE}", flush=True)
         report = measure(given)

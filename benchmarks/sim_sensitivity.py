@@ -42,13 +42,7 @@ def pool(factor: float) -> Change:
 
 
 def prefill(factor: float) -> Change:
-    def slower(w: WorkerSpec) -> WorkerSpec:
-        c = w.costs
-        return replace(
-            w, costs=replace(c, prefill_token_s=c.prefill_token_s * factor, chunk_start_s=c.chunk_start_s * factor)
-        )
-
-    return workers(slower)
+    return workers(lambda w: replace(w, costs=slowed(w.costs, factor, 1.0)))
 
 
 def decode(factor: float) -> Change:

@@ -128,6 +128,7 @@ class World:
             words = [word.replace("131072,1048576", "16384,32768") for word in words]  # else a corpus of 1.6 GB
         if words[0] == "simulate":
             words += [option for option in ("--quick", "--no-band") if option not in words]
+            words = [word.replace("decode:0@30", "decode:0@2") for word in words]  # within the windows of `--quick`
         if words[0] == "selfcheck" and "--agents" not in words:
             words += ["--agents", "8"]
         if words[0] == "corpus" and words[1] in WRITES and "--out" in words:

@@ -15,6 +15,7 @@ import msgspec
 import polars as pl
 import pytest
 
+from openagentperf import rundir
 from openagentperf.errors import OpenAgentPerfError, StorageError, UsageError
 from openagentperf.leaderboard import bundle
 from openagentperf.leaderboard.examine import Examined, Failed, apart, examine
@@ -112,6 +113,21 @@ def test_a_file_that_changes_while_it_is_packed_is_said(run: Path, tmp_path: Pat
     of = bundle.hashes(run) | {"plan.toml": "0" * 64}
     with pytest.raises(StorageError, match="changed while it was packed"):
         bundle.write(run, tmp_path / "b.zip", of=of)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", bundle.ENDINGS)
+def test_a_file_that_gets_shorter_while_it_is_packed_is_said(run: Path, tmp_path: Path, ending: str) -> None:
+    class Shorter(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(size)[:10] if not self.tell() else b""
+
+    with (
+        pytest.raises(StorageError, match="changed while it was packed"),
+        rundir.atomic(tmp_path / f"b{ending}") as file,
+        bundle._archive(file, ending == ".zip") as add,
+    ):
+        bundle._add(add, "top/plan.toml", tmp_path / "plan.toml", Shorter(b"x" * 100), 100, "0" * 64)
     assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
@@ -12,9 +13,9 @@ import simulated
 from openagentperf import planfile
 from openagentperf.cli.main import main
 from openagentperf.errors import UsageError
-from openagentperf.plan import Simulate
+from openagentperf.plan import Rigor, Simulate
 from openagentperf.rundir import read_facts
-from openagentperf.simulation.failures import failing
+from openagentperf.simulation.failures import check, failing
 from openagentperf.simulation.wish import simulation_of
 from openagentperf.units import NS_PER_S
 
@@ -40,6 +41,29 @@ def test_a_worker_is_named_by_its_pool_and_number(asked: str, ordinal: int, afte
 def test_what_is_no_worker_is_refused_with_those_that_there_are(asked: str) -> None:
     with pytest.raises(UsageError, match=r"prefill:0 to prefill:2, decode:0 to decode:1"):
         failing(SPLIT, [asked])
+
+
+def test_several_pools_of_one_role_are_numbered_on() -> None:
+    cluster = simulated.simulation(
+        simulated.cluster(
+            simulated.worker("prefill", "prefill", workers=2),
+            simulated.worker("decode", "decode", workers=2),
+            simulated.worker("prefill", "prefill", workers=4),
+        )
+    ).compiled
+    ordinals = [failing(cluster, [f"prefill:{n}@1"]).spec.fail_worker_at_s[0][0] for n in range(6)]
+    assert ordinals == [0, 1, 4, 5, 6, 7]  # one decode pool of 2 stands between
+
+
+@pytest.mark.parametrize(
+    ("search_s", "certify_s", "at_s", "fine"),
+    [(60, 600, 59, True), (60, 600, 60, False), (4, 6, 5, False), (60, 6, 7, False)],
+)
+def test_a_worker_must_fail_within_every_window(search_s: float, certify_s: float, at_s: float, fine: bool) -> None:
+    """Else the verdicts of some phases would be those of a healthy cluster, under a note that says otherwise."""
+    made = failing(SPLIT, [f"decode:0@{at_s}"])
+    with nullcontext() if fine else pytest.raises(UsageError, match=r"SECONDS below"):
+        check(made, Rigor(search_measure_s=search_s, measure_s=certify_s))
 
 
 def test_without_any_the_cluster_is_as_it_was() -> None:

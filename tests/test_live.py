@@ -331,6 +331,23 @@ def test_a_phase_that_is_judged_stays_in_sight_until_the_next_begins(tmp_path: P
     assert watched.poll().now.phase is seen.now.phase, "nothing more comes of a closed phase: its view is made once"
 
 
+def test_what_was_not_read_before_a_phase_closed_is_not_given_as_its_figures(tmp_path: Path):
+    """Rows that wait when the frames become tables are read by nobody: a part of them must not stand as the phase."""
+    folder = Folder(tmp_path / "run")
+    phase = folder.begin(0, 100.0)
+    for k in range(600):
+        phase.put(turn(103.5 + k / 1000))
+    phase.close()
+    watched = RunWatch(folder.path)
+    assert watched.poll(budget_s=0.0).now.behind
+    frames = next((folder.path / "phases").rglob("*.frames"))
+    frames.unlink()
+    assert watched.poll().now.behind, "being judged: still a part"
+    folder.judge(0, "pass")
+    seen = watched.poll()
+    assert (seen.now.phase, seen.now.behind) == (None, False)
+
+
 def test_a_run_that_was_broken_off_says_so_and_goes_on_when_it_is_resumed(tmp_path: Path):
     folder = Folder(tmp_path / "run")
     folder.begin(0, 100.0).close()

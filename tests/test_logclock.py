@@ -62,6 +62,20 @@ def test_a_clock_that_is_off_is_found(offset_s: float) -> None:
     assert found.lag_s == pytest.approx(offset_s, abs=0.6)
 
 
+@pytest.mark.parametrize(("offset_s", "is_off"), [(5400.0, True), (-5400.0, True), (8 * 3600.0, False)])
+def test_an_idle_hour_in_the_run_s_place_is_not_flat_power(offset_s: float, is_off: bool) -> None:
+    """A day's log in the wrong time zone: within the run it shows idle watts that vary by nothing, and they are none of the run's.
+    Beyond 6 h no lag is looked for; then it does not agree."""
+    times = np.arange(-9 * 3600, 9 * 3600, 0.5)
+    watts = np.full(times.size, 300.0)
+    for start, count in PHASES:
+        watts[(times >= start) & (times < start + 55)] += 500 * np.sqrt(count)
+    found = fitted(logclock.power(((times - offset_s) * NS_PER_S).astype(np.int64), watts))
+    assert (found.agrees, found.is_off, found.flat) == (False, is_off, False)
+    if is_off:
+        assert found.lag_s == pytest.approx(offset_s, abs=0.6)
+
+
 def test_power_that_does_not_vary_needs_no_clock() -> None:
     times = (np.arange(-30, 600, 0.5) * NS_PER_S).astype(np.int64)
     found = fitted(logclock.power(times, 1000.0 + np.arange(times.size) % 2))

@@ -23,6 +23,7 @@ SIDE_BY_SIDE = "--numprocesses"
         ((5, 0), "", 2),  # no test at all where all were asked for
         ((0, 5), "tests/x.py", 0),  # the file has none of the second part
         ((5, 0), "tests/x.py", 0),
+        ((5, 5), "-k typo", 2),  # nobody ran anything
         ((0, 1), "tests/x.py", 2),
         ((4, 0), "tests/x.py", 2),  # no such file
     ],

@@ -320,7 +320,7 @@ def test_an_unknown_client_is_refused(capsys: pytest.CaptureFixture[str]):
     shutil.which("cc") is None and shutil.which("gcc") is None, reason="no C compiler: target and reader are C files"
 )
 @pytest.mark.parametrize("name", [OURS, READER])
-def test_our_own_clients_run_and_are_right(name: str):
+def test_our_own_clients_run_and_report(name: str):
     load = Load(
         name="small",
         title="",

@@ -556,6 +556,9 @@ def test_a_pointer_tells_power_from_energy() -> None:
         ({"Reading": 0.477, "ReadingType": "Power", "ReadingUnits": "kW"}, "Reading", ("power", 1000)),
         ({"List": [{"Reading": 2, "ReadingType": "EnergyWh"}]}, "List/0/Reading", ("energy", 3600)),
         ({"Oem": {"LifetimekWh": 2}}, "Oem/LifetimekWh", ("energy", 3.6e6)),
+        ({"Oem": {"EnergyWh": 2}}, "Oem/EnergyWh", ("energy", 3600)),
+        ({"Oem": {"PowerkW": 2}}, "Oem/PowerkW", ("power", 1000)),
+        ({"Oem": {"power_mw": 2}}, "Oem/power_mw", None),  # thousandths or millions
         ({"Oem": {"InputMilliwatts": 2}}, "Oem/InputMilliwatts", ("power", 0.001)),
         ({"Reading": 55, "ReadingType": "Temperature", "ReadingUnits": "Cel"}, "Reading", None),
     ],

@@ -20,6 +20,9 @@ NAMES = {
     "rack_power_mw": ("mw", "power", None),  # thousandths or millions
     "P in µW": ("µW", "power", 1e-6),
     "WP1 Wh": ("Wh", "energy", 3600.0),
+    "Oem/EnergyWh": ("Wh", "energy", 3600.0),
+    "PowerkW": ("kW", "power", 1e3),
+    "PkW": ("kW", "power", 1e3),
     "E [MJ]": ("MJ", "energy", 1e6),
 }
 

@@ -49,7 +49,7 @@ from openagentperf.search.step import Step, next_step, standings
 from openagentperf.seeds import Stream, derive
 from openagentperf.sim.spawn import spawned
 from openagentperf.snapshot import snapshot
-from openagentperf.units import NS_PER_S
+from openagentperf.units import NS_PER_S, Ns
 
 __all__ = ["Check", "Outcome", "preflight_report", "run", "score"]
 
@@ -139,8 +139,9 @@ def _get_ready(plan: Plan, runs: Path, observe: Observe, stack: ExitStack, ray: 
             )
         headers["Authorization"] = f"Bearer {key}"
     observe(Progress(stage="preflight", message=f"asking {' and '.join(endpoint.all_urls[:3])}"))
+    alone = Step(agents=1, kind="search", why="")
     report = preflight.check(
-        endpoint, headers, plan, corpus, _order(plan, index=-1, step=Step(agents=1, kind="search", why=""), longest=1)
+        endpoint, headers, plan, corpus, _order(plan, -1, alone, longest=1, start_ns=start_barrier_ns(1))
     )
     share = _share(hosts, plan, endpoint, corpus)
     room = share.warnings(plan.search.limit) if report.ok else ()
@@ -217,7 +218,7 @@ def longest_answer(plan: Plan, corpus: Compiled) -> int:
     return max(corpus.slot(*corpus.locate(i)).output_tokens for i in range(corpus.total_turns))
 
 
-def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
+def _order(plan: Plan, index: int, step: Step, longest: int, start_ns: Ns) -> PhaseOrder:
     """Order and starts follow from the plan's seed; the nonces come from the system and are known to nobody before.
 
     longest   the most tokens that a turn may ask for
@@ -230,7 +231,7 @@ def _order(plan: Plan, index: int, step: Step, longest: int) -> PhaseOrder:
         seed=int.from_bytes(derive(plan.seed, "phase", index)[:7], "little"),
         phase_nonce=phase_nonce(Stream(secrets.randbits(120), "nonce")),
         nonce_key=secrets.token_bytes(32),
-        start_ns=start_barrier_ns(step.agents),
+        start_ns=start_ns,
         spawn_per_s=rigor.spawn_per_s,
         settle_s=rigor.settle_s,
         measure_s=rigor.measure_s if step.kind == "certify" else rigor.search_measure_s,
@@ -300,8 +301,7 @@ class _Search:
         self._fleet.prepare()
         share.check(step.agents)
         order = msgspec.structs.replace(
-            _order(self._plan, self._index, step, self._longest),
-            start_ns=self._fleet.starts_ns(step.agents),
+            _order(self._plan, self._index, step, self._longest, self._fleet.starts_ns(step.agents)),
             ceiling_tokens_per_s=None if embedded else share.ceiling_tokens_per_s(),
         )
         folder = rundir.phase_folder(self._folder, order.index, order.agents)

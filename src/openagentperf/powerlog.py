@@ -74,21 +74,36 @@ def attach(
     _check_boundary(boundary, len(form.values), known, planfile.read(run / "plan.toml").system)
     skipped: list[Skipped] = []
     found = list(rows(data, str(log), form, skipped))
-    written: dict[Path, list[Reading]] = {}
     folders = [folder for folder in sorted((run / "phases").glob("*")) if (folder / "phase.json").exists()]
     offset_ns: Ns | None = None
-    margin_ns = _MARGIN_NS + round((clock_error_s or 0.0) * NS_PER_S)
-    for folder in folders:
-        about = rundir.read_facts(folder)
+    facts_of = {folder: rundir.read_facts(folder) for folder in folders}
+    for folder, about in facts_of.items():
         if about.wall_offset_ns is None:
             raise StorageError(
                 str(folder), "does not say how its clock stood to the wall clock", "phases of this version do",
                 "run again, or give the log's meter to the run (docs/power.md)",
             )  # fmt: skip
         offset_ns = about.wall_offset_ns[0] if offset_ns is None else offset_ns
-        start, end = about.order.start_ns - margin_ns, about.ended_ns + margin_ns
-        written[folder / rundir.POWER] = list(_inside(found, about.wall_offset_ns, start, end, name, form))
-    if offset_ns is None or not any(written.values()):
+
+    def cut(error_s: float) -> dict[Path, list[Reading]]:
+        """What lies around each phase, and as much more as the clock may be off: a window is asked for that far, too."""
+        margin_ns = _MARGIN_NS + round(error_s * NS_PER_S)
+        return {
+            folder / rundir.POWER: list(
+                _inside(
+                    found,
+                    about.wall_offset_ns,
+                    about.order.start_ns - margin_ns,
+                    about.ended_ns + margin_ns,
+                    name,
+                    form,
+                )
+            )
+            for folder, about in facts_of.items()
+            if about.wall_offset_ns is not None
+        }
+
+    if offset_ns is None or not any(cut(0.0).values()):
         first = f", rows skipped: {len(skipped)}; the first: {skipped[0].where}: {skipped[0].why}" if skipped else ""
         raise UsageError(
             str(log),
@@ -97,6 +112,7 @@ def attach(
             "check --timezone, --offset and --decimal",
         )
     error_s, clock = _clock(folders, found, form, offset_ns, str(log), clock_error_s)
+    written = cut(error_s)
     for table, readings in written.items():
         _put(table, name, readings)
     facts = MeterFacts(
@@ -117,7 +133,7 @@ def _clock(
     """By how much the log's clock may be off, and how that is known. UsageError where it is off, or where that cannot be told."""
     fit = _fit(folders, found, form, offset_ns)
     if fit is not None and fit.flat:
-        return 0.0, "its power does not vary while the run goes on, so that its clock changes nothing"
+        return 0.0, "its power varies nowhere in the log, so that its clock changes nothing"
     if fit is not None and fit.agrees:
         error_s = fit.tolerance_s if declared_s is None else declared_s
         return (

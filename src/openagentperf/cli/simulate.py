@@ -117,8 +117,9 @@ def simulate(
     if wish.simulate.calibrate and wish.simulate.fail_worker:
         named["fail_worker"] = list(wish.simulate.fail_worker)
     if wish.simulate.calibrate and named:
+        option = next(iter(named))
         raise PlanError(
-            f"--{next(iter(named)).replace('_', '-')}",
+            f"--{option.replace('_', '-')}" if given[option] else f"simulate.{option}",
             "names what to simulate, and so does --calibrate",
             "one of them was needed",
             "leave one out",

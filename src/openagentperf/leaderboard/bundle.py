@@ -150,13 +150,16 @@ def write(
             add(f"{top}/{name}", len(data), io.BytesIO(data))
         for name, digest in packed.items():
             with (run / name).open("rb") as source:
-                member = _Hashed(source)
-                add(f"{top}/{name}", os.fstat(source.fileno()).st_size, member)
-            if member.digest.hexdigest() != digest:
-                raise StorageError(
-                    str(run / name), "changed while it was packed", "a run that has ended was needed", "wait"
-                )
+                _add(add, f"{top}/{name}", run / name, source, os.fstat(source.fileno()).st_size, digest)
     return content(packed)
+
+
+def _add(add: _Add, name: str, path: Path, source: BinaryIO, size: int, digest: str) -> None:
+    """One member. StorageError where it is not the file that was hashed."""
+    member = _Hashed(source)
+    add(name, size, member)
+    if member.digest.hexdigest() != digest:
+        raise StorageError(str(path), "changed while it was packed", "a run that has ended was needed", "wait")
 
 
 class _Readable(Protocol):
@@ -200,7 +203,12 @@ def _archive(file: BinaryIO, zipped: bool) -> Iterator[_Add]:
         def add_tarred(name: str, size: int, source: _Readable) -> None:
             info = tarfile.TarInfo(name)
             info.size, info.mode = size, 0o644
-            tar.addfile(info, source)
+            try:
+                tar.addfile(info, source)
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                # tarfile's own words for a source that ended before its size: its hash says so too
 
         yield add_tarred
 

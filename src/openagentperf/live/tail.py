@@ -28,10 +28,11 @@ class FrameTail:
 
     def read(self, until_s: float) -> Iterator[Frame]:
         """The frames that are new, until `time.monotonic()` passes `until_s`."""
-        self.behind = False
+        was_behind, self.behind = self.behind, False
         try:
             inode = self.path.stat().st_ino
-        except OSError:
+        except OSError:  # the phase is being closed: what was not read by now stays unread
+            self.behind = was_behind
             return
         if inode != self._inode:
             self._inode, self._reader, self.broken = inode, FrameReader(self.path), ""

@@ -151,6 +151,8 @@ class RunWatch:
             self._phase = None if begun.start_ns is None else OpenPhase(self.folder, begun, begun.start_ns, self._plan)
         if self._phase is not None:
             self._phase.closed = not self._open()
+            if self._phase.closed and self._phase.behind:
+                self._phase = None  # its rows went into tables before all were read here: a part of them is no figure of the phase
 
     def _open(self) -> bool:
         return bool(self._lines) and self._lines[-1].event == "begun" and self._result is None

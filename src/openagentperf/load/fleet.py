@@ -157,8 +157,11 @@ class Fleet:
             worker.send(Stop())
         self._wait(Stopped, _STOP_S, "stop")
         collector.poll()
+        clocks, self._clocks = (
+            self._hosts.clocks(self._clocks),
+            None,
+        )  # before the faults: a host may be found to be gone only now
         faults = [f"load worker {w.setup.worker} died (see {w.log})" for w in self._workers if w.dead]
-        clocks, self._clocks = self._hosts.clocks(self._clocks), None
         end_ns = now_ns()
         window_end_ns = window_end_ns or max(opens_ns, min(end_ns, limit_ns))
         facts = PhaseFacts(

@@ -70,7 +70,10 @@ def series_of(path: str, resource: Resource) -> tuple[Series, ...]:
 
 
 def pointed(path: str, resource: Resource) -> Series | None:
-    """The value behind the `#/...` of a path: of a sensor what it says of itself, else what the names on the way say."""
+    """The value behind the `#/...` of a path: of a sensor what it says of itself, else what the names on the way say.
+
+    None for no number, or one of no certain unit.
+    """
     pointer = tuple(part.replace("~1", "/").replace("~0", "~") for part in path.partition("#")[2].split("/")[1:])
     if number(resource, pointer) is None:
         return None
@@ -78,8 +81,10 @@ def pointed(path: str, resource: Resource) -> Series | None:
     if isinstance(holder, dict) and pointer[-1] == "Reading" and "ReadingType" in holder:
         return _sensor(path, holder, pointer)
     unit = unit_of("/".join(pointer))
-    if unit is None or unit.scale is None:
+    if unit is None:
         return Series("power", (Term(path, pointer),))
+    if unit.scale is None:
+        return None  # thousandths or millions, the name does not say which
     return Series(unit.quantity, (Term(path, pointer),), unit.scale)
 
 

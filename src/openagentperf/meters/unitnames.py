@@ -38,6 +38,8 @@ _ANY_CASE: dict[str, tuple[_Measured, float | None]] = {
     "uj": ("energy", 1e-6), "µj": ("energy", 1e-6), "ws": ("energy", 1.0), "mw": ("power", None), "mj": ("energy", None),
     "mwh": ("energy", None),
 }  # fmt: skip
+_AT_END = re.compile(r"(?:[kmM]W|[kmM]?Wh|[kmM]J)$")
+"""As written, behind a word."""
 
 
 def unit_of(name: str) -> Unit | None:
@@ -47,7 +49,9 @@ def unit_of(name: str) -> Unit | None:
         if word in squeezed:
             return Unit(word, quantity, scale)
     for token in re.split(r"[\W\d_]+", name.replace("μ", "µ")):  # the Greek letter is not the sign
-        found = _AS_WRITTEN.get(token) or _ANY_CASE.get(token.lower())
-        if found is not None:
-            return Unit(token, *found)
+        end = _AT_END.search(token)  # EnergyWh, PowerkW
+        for text in (token, end[0]) if end else (token,):
+            found = _AS_WRITTEN.get(text) or _ANY_CASE.get(text.lower())
+            if found is not None:
+                return Unit(text, *found)
     return None

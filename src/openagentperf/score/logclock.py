@@ -56,7 +56,7 @@ class Fit(NamedTuple):
     """The best within `tolerance_s` of no lag."""
     tolerance_s: float
     flat: bool
-    """Power does not vary within the run: its clock does not matter."""
+    """Power varies nowhere in the log: its clock does not matter. (Of the run's time alone: an hour off, that is some idle hour.)"""
 
     @property
     def agrees(self) -> bool:
@@ -108,7 +108,7 @@ def fit(signals: Sequence[Total], devices: Sequence[Total], step_s: float) -> Fi
     at = int(np.argmax(best))
     correlation = max(float(best[at]), here)
     lag_s = float(fine[at]) * fine_s if float(best[at]) > here else 0.0
-    return Fit(lag_s, correlation, here, tolerance_s, _flat(devices, start, end, max(fine_s, 1.0)))
+    return Fit(lag_s, correlation, here, tolerance_s, _flat(devices, *reach, max(fine_s, 1.0)))
 
 
 def _correlations(

@@ -75,10 +75,18 @@ def spoiled(view: View, samples: Sequence[ClientSample], sharing: Sharing) -> li
             )
     ceiling, streamed = facts.order.ceiling_tokens_per_s, view.streamed_tokens_per_s
     if ceiling is not None and streamed > ceiling:
+        known_of = [host for host in facts.hosts if host.facts.ceiling_tokens_per_s]
+        first = min(
+            known_of, key=lambda host: (host.facts.ceiling_tokens_per_s or 0.0) / len(host.workers), default=None
+        )
+        where, workers = (
+            (f"load host {first.facts.name}", len(first.workers)) if first else ("this host", facts.workers)
+        )
+        agents = -(-2 * facts.order.agents * workers // facts.workers)
         reasons.append(
-            f"the client is the limit at {facts.order.agents} agents: they streamed {streamed:.0f} tokens/s, this host is known to be "
-            f"exact up to {ceiling:.0f}: `openagentperf selfcheck --workers {facts.workers} --agents {2 * facts.order.agents}` if it can "
-            "do more, else more workers or another host"
+            f"the client is the limit at {facts.order.agents} agents: they streamed {streamed:.0f} tokens/s, {where} is known to be "
+            f"exact up to {ceiling:.0f}{' of them all' if first else ''}: `openagentperf selfcheck --workers {workers} --agents {agents}` "
+            f"{'there ' if first else ''}if it can do more, else more workers or another host"
         )
     hot, known = cache.warm(view.everything, sharing)
     if hot > cache.MAX_WARM_SHARE * known:

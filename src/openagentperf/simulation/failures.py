@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from openagentperf.errors import UsageError
+from openagentperf.plan import Rigor
 from openagentperf.sim.deployment import Compiled
 
 _FORM = re.compile(r"(\w+):(\d+)@(\d+(?:\.\d+)?)")
@@ -29,15 +30,28 @@ def failing(cluster: Compiled, asked: Sequence[str]) -> Compiled:
     return replace(cluster, spec=made, notes=(*cluster.notes, *notes))
 
 
+def check(cluster: Compiled, rigor: Rigor) -> None:
+    """Raises UsageError where a worker would outlive the windows of some phases: their verdicts would be a healthy cluster's."""
+    window_s = min(rigor.search_measure_s, rigor.measure_s)
+    last_s = max((at_s for _, at_s in cluster.spec.fail_worker_at_s), default=0.0)
+    if last_s >= window_s:
+        raise UsageError(
+            "simulate.fail_worker", f"a worker fails {last_s:g} s after windows open that may be {window_s:g} s long",
+            "it must fail in every phase", f"choose SECONDS below {window_s:g}, or a longer rigor.search_measure_s",
+        )  # fmt: skip
+
+
 def _failure(cluster: Compiled, asked: str) -> tuple[int, float]:
     match = _FORM.fullmatch(asked)
+    named: dict[str, list[int]] = {}  # several pools may have one role: their workers are numbered on
     first = 0
     for pool in cluster.spec.workers:
-        if match and match[1] == pool.pool and int(match[2]) < pool.workers:
-            return first + int(match[2]), float(match[3])
+        named.setdefault(pool.pool, []).extend(range(first, first + pool.workers))
         first += pool.workers
-    there = ", ".join(f"{pool.pool}:0 to {pool.pool}:{pool.workers - 1}" for pool in cluster.spec.workers)
+    if match and int(match[2]) < len(named.get(match[1], ())):
+        return named[match[1]][int(match[2])], float(match[3])
+    there = ", ".join(f"{name}:0 to {name}:{len(workers) - 1}" for name, workers in named.items())
     raise UsageError(
         "simulate.fail_worker", f"`{asked}` is no worker of {cluster.spec.name}", f"POOL:NUMBER@SECONDS was needed, of {there}",
-        f"write for example {cluster.spec.workers[-1].pool}:0@60",
+        f"write for example {cluster.spec.workers[-1].pool}:0@2",
     )  # fmt: skip

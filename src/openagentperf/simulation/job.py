@@ -36,7 +36,7 @@ from openagentperf.sim import account
 from openagentperf.sim.account import Simulation
 from openagentperf.sim.deployment import Compiled
 from openagentperf.sim.virtual import SimPhase
-from openagentperf.simulation import meters
+from openagentperf.simulation import failures, meters
 from openagentperf.simulation.ahead import Ahead, Asked, likely_steps
 from openagentperf.simulation.explore import Load
 from openagentperf.simulation.phases import phase_order
@@ -76,6 +76,7 @@ def simulate(
     banded     None: the result has no uncertainty band
     replayed   the plan's corpus, where it is at hand already
     """
+    failures.check(simulation.compiled, plan.rigor)
     plan = with_system(plan, simulation.compiled)
     observe(Progress(stage="preparing", message=f"corpus {plan.workload.corpus}"))
     replayed = replayed or opened(plan, runs)
