@@ -82,7 +82,7 @@ def test_hosts_with_clocks_of_their_own_run_the_turns_that_one_host_runs(
         assert there[:both] == here[:both]
     order = far.facts.order
     assert min(far.due_ns) >= order.start_ns - 2e6, "timers round to 1 ms"
-    assert min(far.due_ns) - order.start_ns < 1e9
+    assert min(far.due_ns) < far.facts.window_end_ns, "not an hour later"
     assert max(far.due_ns) < far.facts.ended_ns
     assert all(order.start_ns - 1e9 < at < far.facts.ended_ns + 1e9 for at in far.samples_ns)
     assert far.facts.min_active_share == 1.0
@@ -100,7 +100,7 @@ def test_hosts_with_clocks_of_their_own_run_the_turns_that_one_host_runs(
 def test_a_clock_that_runs_away_is_told_by_how_much(two_nodes: Started, url: str, corpus: Path, tmp_path: Path):
     """2 % fast: over a phase of 2 s and more it gains at least 40 ms."""
     (told,) = ended(scene(two_nodes, url, corpus, tmp_path / "fast", rate=0.02))
-    assert all(40e6 < host.drift_ns < 1e9 for host in told.facts.hosts)
+    assert all(40e6 < host.drift_ns < HOUR_NS for host in told.facts.hosts)
 
 
 @pytest.mark.parametrize("what", [pytest.param(WORKER, marks=pytest.mark.slow), NODE])
